@@ -1,0 +1,27 @@
+package repo
+
+import (
+	"errors"
+
+	"vitrine/repo/internal/keyfile"
+)
+
+// Error classes; test with errors.Is. The message around them names the object.
+var (
+	// ErrNoRepository: there is no config file at the location.
+	ErrNoRepository = errors.New("repository does not exist")
+	// ErrExists: Init found a repository at the location.
+	ErrExists = errors.New("repository exists already")
+	// ErrWrongPassword: no key file opens with the password.
+	ErrWrongPassword = keyfile.ErrWrongPassword
+	// ErrVersion: the repository's format version is not one we know.
+	ErrVersion = errors.New("unknown repository version")
+	// ErrBlobMissing: no index file lists the blob.
+	ErrBlobMissing = errors.New("blob is in no index")
+	// ErrCorrupt: stored bytes are not what their name, their MAC or their format promise.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrNoMatch: no file has the ID or prefix.
+	ErrNoMatch = errors.New("no match")
+	// ErrAmbiguous: several files begin with the prefix.
+	ErrAmbiguous = errors.New("ambiguous prefix")
+)

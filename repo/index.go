@@ -1,0 +1,77 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+	"vitrine/repo/internal/indexfile"
+	"vitrine/repo/internal/packfile"
+)
+
+// Index answers where a blob is stored. It reflects the index files that were in the
+// repository at the last Refresh; entries of index files that are gone since may still be
+// answered, so that a reader treats a vanished pack as a reason to Refresh.
+type Index interface {
+	// Lookup returns one place of the blob. It may be called in parallel, also during
+	// Refresh. False means that no index file known lists it.
+	Lookup(h blob.Handle) (blob.Location, bool, error)
+	// Refresh loads index files that are new and forgets those that are gone. Parallel
+	// calls share the work.
+	Refresh(ctx context.Context) error
+	// Close releases files and memory; no call may follow it.
+	Close() error
+}
+
+// IndexFiles lists the index files in the repository.
+func (r *Repository) IndexFiles(ctx context.Context) ([]backend.Info, error) {
+	return r.ListFiles(ctx, backend.Index)
+}
+
+// LoadIndexFile calls fn for each entry of an index file, from one goroutine. An error of
+// fn ends it.
+func (r *Repository) LoadIndexFile(ctx context.Context, id blob.ID, fn func(blob.Entry) error) error {
+	plain, err := r.ReadFile(ctx, backend.Index, id)
+	if err != nil {
+		return err
+	}
+	if err := indexfile.Decode(plain, fn); err != nil {
+		if errors.Is(err, indexfile.ErrCorrupt) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		return fmt.Errorf("index/%s: %w", id.Short(), err)
+	}
+	return nil
+}
+
+// RefreshIndex makes lookups reflect the index files that are in the repository now.
+func (r *Repository) RefreshIndex(ctx context.Context) error { return r.index.Refresh(ctx) }
+
+// LookupBlob returns one place of the blob, as far as the index knows.
+func (r *Repository) LookupBlob(h blob.Handle) (blob.Location, bool, error) {
+	loc, ok, err := r.index.Lookup(h)
+	if err != nil {
+		return blob.Location{}, false, fmt.Errorf("look up %v: %w", h, err)
+	}
+	return loc, ok, nil
+}
+
+// ListPack reads the header of a pack of the given size.
+func (r *Repository) ListPack(ctx context.Context, id blob.ID, sizeBytes int64) ([]blob.Entry, error) {
+	f := backend.File{Kind: backend.Pack, Name: id.String()}
+	entries, err := packfile.List(ctx, func(ctx context.Context, p []byte, offsetBytes int64) error {
+		return r.be.ReadAt(ctx, f, p, offsetBytes)
+	}, sizeBytes, r.key)
+	if err != nil {
+		if errors.Is(err, packfile.ErrCorrupt) || errors.Is(err, backend.ErrShort) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		return nil, fmt.Errorf("%v: header: %w", f, err)
+	}
+	for i := range entries {
+		entries[i].Pack = id
+	}
+	return entries, nil
+}

@@ -1,0 +1,152 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+	"vitrine/repo/internal/compress"
+	"vitrine/repo/snapshot"
+)
+
+// sealedBuffers recycles the buffers that hold a sealed blob between backend and decoder.
+var sealedBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooledBytes keeps a rare huge tree from staying in the pool.
+const maxPooledBytes = 16 << 20
+
+// ReadBlob returns the plain bytes of a blob, appended to buf[:0]; the result may share
+// buf's memory. They are verified against the blob's ID. When the index does not know the
+// blob, or its pack is gone, the index is refreshed and asked again: another client may have
+// pruned. ErrBlobMissing and ErrCorrupt are the classes of what is lost.
+func (r *Repository) ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
+	loc, ok, err := r.LookupBlob(h)
+	if err != nil {
+		return nil, err
+	}
+	var plain []byte
+	if ok {
+		plain, err = r.ReadBlobAt(ctx, h, loc, buf)
+		if err == nil || !errors.Is(err, backend.ErrNotExist) {
+			return plain, err
+		}
+	}
+	if refreshErr := r.index.Refresh(ctx); refreshErr != nil {
+		return nil, fmt.Errorf("load %v: %w", h, errors.Join(err, refreshErr))
+	}
+	again, ok, lookupErr := r.LookupBlob(h)
+	switch {
+	case lookupErr != nil:
+		return nil, lookupErr
+	case !ok:
+		return nil, fmt.Errorf("load %v: %w", h, errors.Join(ErrBlobMissing, err))
+	case again == loc:
+		return nil, err
+	}
+	return r.ReadBlobAt(ctx, h, again, buf)
+}
+
+// ReadBlobAt is ReadBlob for one known copy of the blob.
+func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Location, buf []byte) ([]byte, error) {
+	fail := func(err error) ([]byte, error) {
+		return nil, fmt.Errorf("load %v from pack %s at %d+%d: %w", h, loc.Pack.Short(), loc.OffsetBytes, loc.LengthBytes, err)
+	}
+	if loc.LengthBytes < blob.SealOverheadBytes {
+		return fail(fmt.Errorf("%w: too short to be sealed", ErrCorrupt))
+	}
+	pooled := sealedBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*pooled) <= maxPooledBytes {
+			sealedBuffers.Put(pooled)
+		}
+	}()
+	*pooled = slices.Grow((*pooled)[:0], int(loc.LengthBytes))[:loc.LengthBytes]
+	sealed := *pooled
+	f := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
+	if err := r.be.ReadAt(ctx, f, sealed, int64(loc.OffsetBytes)); err != nil {
+		if errors.Is(err, backend.ErrShort) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		return fail(err)
+	}
+	plain, err := r.openBlob(h, loc, sealed, buf)
+	if err != nil {
+		return fail(err)
+	}
+	return plain, nil
+}
+
+// DecodeBlob opens, decompresses and verifies a sealed blob that the caller has read; the
+// plain bytes are appended to buf[:0]. The sealed bytes are overwritten.
+func (r *Repository) DecodeBlob(e blob.Entry, sealed, buf []byte) ([]byte, error) {
+	plain, err := r.openBlob(e.Handle, e.Location, sealed, buf)
+	if err != nil {
+		return nil, fmt.Errorf("decode %v of pack %s at %d+%d: %w", e.Handle, e.Pack.Short(), e.OffsetBytes, e.LengthBytes, err)
+	}
+	return plain, nil
+}
+
+func (r *Repository) openBlob(h blob.Handle, loc blob.Location, sealed, buf []byte) ([]byte, error) {
+	var plain []byte
+	var err error
+	if !loc.Compressed() {
+		plain, err = r.key.Open(slices.Grow(buf[:0], int(loc.Size())), sealed)
+	} else if sealed, err = r.key.OpenInPlace(sealed); err == nil {
+		plain, err = compress.Decompress(slices.Grow(buf[:0], int(loc.PlainBytes)), sealed, int(loc.PlainBytes))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if got := blob.Hash(plain); got != h.ID {
+		return nil, fmt.Errorf("%w: content hashes to %s", ErrCorrupt, got.Short())
+	}
+	return plain, nil
+}
+
+// LoadTree returns the nodes of a directory, sorted by name.
+func (r *Repository) LoadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, error) {
+	h := blob.Handle{Type: blob.Tree, ID: id}
+	plain, err := r.ReadBlob(ctx, h, nil)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := snapshot.DecodeTree(plain)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w: %w", h, ErrCorrupt, err)
+	}
+	return nodes, nil
+}
+
+// FindNode follows a slash-separated path from a root tree. The path "/" (or "") gives a
+// directory node without a name. A component that is not there is an error of class
+// ErrNoMatch.
+func (r *Repository) FindNode(ctx context.Context, root blob.ID, p string) (*snapshot.Node, error) {
+	node := &snapshot.Node{Type: snapshot.Dir, Subtree: &root}
+	clean := path.Clean("/" + p)
+	if clean == "/" {
+		return node, nil
+	}
+	for _, name := range strings.Split(clean[1:], "/") {
+		if node.Type != snapshot.Dir || node.Subtree == nil {
+			return nil, fmt.Errorf("path %q: %q is not a directory: %w", p, node.Name, ErrNoMatch)
+		}
+		nodes, err := r.LoadTree(ctx, *node.Subtree)
+		if err != nil {
+			return nil, err
+		}
+		i, ok := slices.BinarySearchFunc(nodes, name, func(n snapshot.Node, name string) int {
+			return strings.Compare(n.Name, name)
+		})
+		if !ok {
+			return nil, fmt.Errorf("path %q: %q is not in the snapshot: %w", p, name, ErrNoMatch)
+		}
+		node = &nodes[i]
+	}
+	return node, nil
+}
