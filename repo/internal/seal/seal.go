@@ -3,17 +3,25 @@
 //
 // Layout of sealed bytes:
 //
-//	offset      bytes  content
-//	0           16     IV, random, never all zero
-//	16          n      AES-256-CTR(Encrypt, IV, plain)
-//	16+n        16     Poly1305 of the n encrypted bytes, under the one-time key
-//	                   MACR || AES-128(MACK, IV)
+//	offset  bytes  content
+//	0       16     IV, random, never all zero
+//	16      n      AES-256-CTR(Encrypt, IV, plain)
+//	16+n    16     Poly1305 of the n encrypted bytes, under the one-time key
+//	               MACR || AES-128(MACK, IV)
 //
-// The IV is authenticated through the one-time key. Length is not hidden.
+// The IV is authenticated through the one-time key. The length of the plain bytes is not hidden.
 package seal
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/crypto/poly1305" //lint:ignore SA1019 the format fixes Poly1305-AES, for which there is no other public implementation
 
 	"vitrine/repo/blob"
 )
@@ -21,32 +29,149 @@ import (
 // OverheadBytes is how much longer sealed bytes are than plain ones.
 const OverheadBytes = blob.SealOverheadBytes
 
+const (
+	ivBytes  = aes.BlockSize
+	macBytes = poly1305.TagSize
+)
+
 // ErrMAC says that sealed bytes are damaged, cut off, or sealed with another key.
 var ErrMAC = errors.New("message authentication failed")
 
 // Key seals and opens. It is safe for parallel use once its fields are set; they must not
-// change after the first Seal or Open. A Key must not be copied after first use.
+// change after the first Seal or Open, and a Key is not copied.
 type Key struct {
 	Encrypt [32]byte // AES-256 key
-	MACK    [16]byte // AES-128 key that masks the IV into the second half of the one-time key
+	MACK    [16]byte // AES-128 key that turns the IV into the second half of the one-time key
 	MACR    [16]byte // first half of the one-time key; Poly1305 clamps it
+
+	prepare sync.Once
+	encrypt cipher.Block
+	mask    cipher.Block
 }
 
 // NewKey returns a random key.
-func NewKey() *Key { panic("not yet") }
+func NewKey() *Key {
+	k := new(Key)
+	rand.Read(k.Encrypt[:])
+	rand.Read(k.MACK[:])
+	rand.Read(k.MACR[:])
+	return k
+}
 
 // KeyFrom returns the key with the given parts.
 func KeyFrom(encrypt [32]byte, macK, macR [16]byte) *Key {
 	return &Key{Encrypt: encrypt, MACK: macK, MACR: macR}
 }
 
-// Seal appends the sealed form of plain to dst. The spare capacity of dst must not overlap plain.
-func (k *Key) Seal(dst, plain []byte) []byte { panic("not yet") }
+func (k *Key) ciphers() (encrypt, mask cipher.Block) {
+	k.prepare.Do(func() {
+		k.encrypt = mustCipher(k.Encrypt[:])
+		k.mask = mustCipher(k.MACK[:])
+	})
+	return k.encrypt, k.mask
+}
 
-// Open checks sealed and appends its plain bytes to dst; after an error dst is returned
-// unchanged. The error is ErrMAC. The spare capacity of dst must not overlap sealed.
-func (k *Key) Open(dst, sealed []byte) ([]byte, error) { panic("not yet") }
+func mustCipher(key []byte) cipher.Block {
+	b, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // only the key's length can be wrong, and arrays fix that
+	}
+	return b
+}
 
-// OpenInPlace checks sealed and decrypts it where it stands: the plain bytes returned alias sealed.
-// After an error sealed is untouched.
-func (k *Key) OpenInPlace(sealed []byte) ([]byte, error) { panic("not yet") }
+// oneTime holds the one-time key of one message. It is pooled because its memory is handed to
+// cipher.Block, an interface, and would be a new heap object for every message.
+type oneTime struct {
+	key [32]byte
+	mac [macBytes]byte
+}
+
+var oneTimes = sync.Pool{New: func() any { return new(oneTime) }}
+
+func (k *Key) oneTime(iv []byte) *oneTime {
+	_, mask := k.ciphers()
+	t := oneTimes.Get().(*oneTime)
+	copy(t.key[:16], k.MACR[:])
+	mask.Encrypt(t.key[16:], iv)
+	return t
+}
+
+// release forgets the one-time key: with it a second message could be forged.
+func (t *oneTime) release() {
+	*t = oneTime{}
+	oneTimes.Put(t)
+}
+
+// Seal appends the sealed form of plain, OverheadBytes longer, to dst. The spare capacity of
+// dst must not overlap plain.
+func (k *Key) Seal(dst, plain []byte) []byte {
+	encrypt, _ := k.ciphers()
+	start := len(dst)
+	end := start + len(plain) + OverheadBytes
+	dst = slices.Grow(dst, end-start)[:end]
+	sealed := dst[start:]
+
+	iv, text, mac := sealed[:ivBytes], sealed[ivBytes:len(sealed)-macBytes], sealed[len(sealed)-macBytes:]
+	fillIV(iv, func(p []byte) { rand.Read(p) })
+	cipher.NewCTR(encrypt, iv).XORKeyStream(text, plain)
+
+	t := k.oneTime(iv)
+	poly1305.Sum(&t.mac, text, &t.key)
+	copy(mac, t.mac[:])
+	t.release()
+	return dst
+}
+
+// fillIV draws until the IV is not all zero, a value that other clients refuse.
+func fillIV(iv []byte, draw func([]byte)) {
+	for {
+		draw(iv)
+		for _, b := range iv {
+			if b != 0 {
+				return
+			}
+		}
+	}
+}
+
+// check returns the encrypted bytes of sealed if its MAC, compared in constant time, is right.
+func (k *Key) check(sealed []byte) ([]byte, error) {
+	if len(sealed) < OverheadBytes {
+		return nil, fmt.Errorf("%d sealed bytes, want %d at least: %w", len(sealed), OverheadBytes, ErrMAC)
+	}
+	text, mac := sealed[ivBytes:len(sealed)-macBytes], sealed[len(sealed)-macBytes:]
+	t := k.oneTime(sealed[:ivBytes])
+	copy(t.mac[:], mac)
+	ok := poly1305.Verify(&t.mac, text, &t.key)
+	t.release()
+	if !ok {
+		return nil, ErrMAC
+	}
+	return text, nil
+}
+
+// Open checks sealed and appends its plain bytes to dst. After an error, which is an ErrMAC,
+// dst is returned unchanged. The spare capacity of dst must not overlap sealed.
+func (k *Key) Open(dst, sealed []byte) ([]byte, error) {
+	text, err := k.check(sealed)
+	if err != nil {
+		return dst, err
+	}
+	start := len(dst)
+	dst = slices.Grow(dst, len(text))[:start+len(text)]
+	encrypt, _ := k.ciphers()
+	cipher.NewCTR(encrypt, sealed[:ivBytes]).XORKeyStream(dst[start:], text)
+	return dst, nil
+}
+
+// OpenInPlace checks sealed and decrypts it where it stands: the plain bytes returned alias
+// sealed. After an error, which is an ErrMAC, sealed is untouched.
+func (k *Key) OpenInPlace(sealed []byte) ([]byte, error) {
+	text, err := k.check(sealed)
+	if err != nil {
+		return nil, err
+	}
+	encrypt, _ := k.ciphers()
+	cipher.NewCTR(encrypt, sealed[:ivBytes]).XORKeyStream(text, text)
+	return text, nil
+}
