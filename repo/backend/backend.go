@@ -97,6 +97,23 @@ func (f File) Path() string {
 	return f.Kind.Dir() + "/" + f.Name
 }
 
+// Check returns an error of class ErrName when the name is not one the kind can have. Every
+// transport calls it first, so that no name leads out of the repository.
+func (f File) Check() error {
+	ok := f.Name == ""
+	if f.Kind != Config {
+		ok = f.Kind <= Lock && len(f.Name) == 64
+		for i := 0; ok && i < len(f.Name); i++ {
+			c := f.Name[i]
+			ok = '0' <= c && c <= '9' || 'a' <= c && c <= 'f'
+		}
+	}
+	if !ok {
+		return fmt.Errorf("%q as a %v: %w", f.Name, f.Kind, ErrName)
+	}
+	return nil
+}
+
 // Info is what List and Stat tell of a file.
 type Info struct {
 	Name      string
@@ -110,6 +127,7 @@ var (
 	ErrShort    = errors.New("file is shorter than the range asked for")
 	ErrTooBig   = errors.New("file is larger than allowed")
 	ErrReadOnly = errors.New("backend is read-only")
+	ErrName     = errors.New("not a name of a repository file")
 )
 
 // Backend stores files. All methods may be called in parallel. Every error names the
