@@ -21,6 +21,14 @@ var sealedBuffers = sync.Pool{New: func() any { return new([]byte) }}
 // maxPooledBytes keeps a rare huge tree from staying in the pool.
 const maxPooledBytes = 16 << 20
 
+func getSealed() *[]byte { return sealedBuffers.Get().(*[]byte) }
+
+func putSealed(p *[]byte) {
+	if cap(*p) <= maxPooledBytes {
+		sealedBuffers.Put(p)
+	}
+}
+
 // ReadBlob returns the plain bytes of a blob, appended to buf[:0]; the result may share
 // buf's memory. They are verified against the blob's ID. When the index does not know the
 // blob, or its pack is gone, the index is refreshed and asked again: another client may have
@@ -60,12 +68,8 @@ func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Loc
 	if loc.LengthBytes < blob.SealOverheadBytes {
 		return fail(fmt.Errorf("%w: too short to be sealed", ErrCorrupt))
 	}
-	pooled := sealedBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*pooled) <= maxPooledBytes {
-			sealedBuffers.Put(pooled)
-		}
-	}()
+	pooled := getSealed()
+	defer putSealed(pooled)
 	*pooled = slices.Grow((*pooled)[:0], int(loc.LengthBytes))[:loc.LengthBytes]
 	sealed := *pooled
 	f := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}

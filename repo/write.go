@@ -139,12 +139,8 @@ func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved
 	if err != nil || known || !w.claim(h) {
 		return saved, err
 	}
-	pooled := sealedBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*pooled) <= maxPooledBytes {
-			sealedBuffers.Put(pooled)
-		}
-	}()
+	pooled := getSealed()
+	defer putSealed(pooled)
 	var plainBytes uint32
 	*pooled, plainBytes, err = w.r.encodeBlob((*pooled)[:0], plain)
 	if err != nil {
@@ -160,8 +156,8 @@ func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved
 // encodeBlob compresses, seals and, unless told otherwise, verifies. It returns the plain
 // length for the index, which is 0 when the blob is not compressed.
 func (r *Repository) encodeBlob(dst, plain []byte) (sealed []byte, plainBytes uint32, err error) {
-	pooled := sealedBuffers.Get().(*[]byte)
-	defer sealedBuffers.Put(pooled)
+	pooled := getSealed()
+	defer putSealed(pooled)
 	content := plain
 	if out, ok := r.codec.Compress((*pooled)[:0], plain); ok {
 		content, *pooled, plainBytes = out, out, uint32(len(plain))
@@ -170,8 +166,8 @@ func (r *Repository) encodeBlob(dst, plain []byte) (sealed []byte, plainBytes ui
 	if !r.verify {
 		return sealed, plainBytes, nil
 	}
-	check := sealedBuffers.Get().(*[]byte)
-	defer sealedBuffers.Put(check)
+	check := getSealed()
+	defer putSealed(check)
 	again, err := r.key.Open((*check)[:0], sealed)
 	if err == nil {
 		*check = again
@@ -211,7 +207,7 @@ func (p *packer) add(e blob.Entry, sealed []byte, packBytes int) *finished {
 	p.pack = append(p.pack, sealed...)
 	p.entries = append(p.entries, e)
 	p.header += packfile.EntryBytes(e.Compressed())
-	if len(p.pack)+p.header < packBytes && p.header < packfile.MaxHeaderBytes-packBytes/1024 {
+	if len(p.pack)+p.header < packBytes && p.header < packfile.MaxHeaderBytes/2 {
 		return nil
 	}
 	return p.takeLocked()
