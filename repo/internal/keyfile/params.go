@@ -34,11 +34,12 @@ func (p Params) Check() error {
 		return fmt.Errorf("scrypt costs r=%d, p=%d are not positive", p.R, p.P)
 	}
 	const blockBytes = 128
-	limit := MaxMemoryBytes / blockBytes
-	if p.N > limit || p.R > limit || p.P > limit || p.N*p.R+p.R*p.P+2*p.R > limit {
+	const limit = MaxMemoryBytes / blockBytes
+	n, r, par := int64(p.N), int64(p.R), int64(p.P)
+	if max(n, r, par) > limit || n*r+r*par+2*r > limit {
 		return fmt.Errorf("scrypt costs N=%d, r=%d, p=%d take more than %d MiB of memory", p.N, p.R, p.P, MaxMemoryBytes>>20)
 	}
-	if p.N*p.R > maxWork/p.P {
+	if n*r > maxWork/par {
 		return fmt.Errorf("scrypt costs N=%d, r=%d, p=%d take too long", p.N, p.R, p.P)
 	}
 	return nil
