@@ -1,39 +1,184 @@
-// Package compress makes and reads the zstd frames of repository format version 2.
+// Package compress makes and reads the zstd frames of repository format version 2. With cgo
+// the work is done by libzstd, without by a Go implementation; what one writes the other reads.
+//
+// A blob is one frame with its content size in the frame header and without a checksum (the
+// blob's id is one, and the seal another). Index, snapshot and lock files are the byte 0x02,
+// which is not this package's business, and such a frame.
 package compress
 
-// Level says how hard to try.
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// ErrCorrupt is wrapped by every error about bytes that are not one zstd frame of the expected
+// size.
+var ErrCorrupt = errors.New("compressed bytes are corrupt")
+
+// Level says how hard to try. Each is at least as dense as restic's level of the same name.
 type Level uint8
 
 // The levels, in the words of the command line.
 const (
-	Auto Level = iota
-	Off
-	Fastest
-	Better
-	Max
+	Auto    Level = iota // the best ratio that does not slow a backup down
+	Off                  // store file contents and trees as they are
+	Fastest              // for fast disks and few cores
+	Better               // about a third of Auto's speed
+	Max                  // about a tenth of Auto's speed
 )
 
+var levelNames = [...]string{Auto: "auto", Off: "off", Fastest: "fastest", Better: "better", Max: "max"}
+
 // ParseLevel reads a level's word.
-func ParseLevel(s string) (Level, error) { panic("not yet") }
+func ParseLevel(s string) (Level, error) {
+	if i := slices.Index(levelNames[:], s); i >= 0 {
+		return Level(i), nil
+	}
+	return Auto, fmt.Errorf("compression %q: want auto, off, fastest, better or max", s)
+}
 
-// String returns the word of the command line.
-func (l Level) String() string { panic("not yet") }
+// String returns the word that ParseLevel reads.
+func (l Level) String() string {
+	if int(l) < len(levelNames) {
+		return levelNames[l]
+	}
+	return fmt.Sprintf("level-%d", uint8(l))
+}
 
-// Codec compresses at one level. It is safe for parallel use.
-type Codec struct{ level Level }
+// Codec compresses at one level. It is safe for parallel use; its memory is that of as many
+// calls as ran at the same time.
+type Codec struct {
+	level  Level
+	encode *encoder
+	trial  *encoder
+}
 
 // New returns a codec for the level.
-func New(level Level) *Codec { return &Codec{level: level} }
+func New(level Level) *Codec {
+	c := &Codec{level: level, trial: newEncoder(Fastest)}
+	if level == Off {
+		level = Auto // of CompressAlways
+	}
+	c.encode = newEncoder(level)
+	return c
+}
 
-// Compress appends src as one zstd frame to dst, or reports false and returns dst unchanged
-// when that does not make it smaller: then src is to be stored as it is.
-func (c *Codec) Compress(dst, src []byte) ([]byte, bool) { panic("not yet") }
+// Compress appends src as one zstd frame to dst. It reports false and returns dst unchanged
+// when that does not make it smaller by a worthwhile amount, or seems not to: then src is to be
+// stored as it is. dst may come back with more capacity in both cases; its spare capacity must
+// not overlap src.
+func (c *Codec) Compress(dst, src []byte) ([]byte, bool) {
+	if c.level == Off || len(src) <= worthBytes(0) {
+		return dst, false
+	}
+	start := len(dst)
+	dst = slices.Grow(dst, boundBytes(len(src)))
+	if c.hopeless(dst[start:], src) {
+		return dst, false
+	}
+	out := c.encode.appendFrame(dst, src)
+	if len(out)-start > len(src)-worthBytes(len(src)) {
+		return out[:start], false
+	}
+	return out, true
+}
 
-// CompressAlways appends src as one zstd frame to dst, even at level Off and even if that is longer.
-func (c *Codec) CompressAlways(dst, src []byte) []byte { panic("not yet") }
+// CompressAlways appends src as one zstd frame to dst, even if that is longer and even at
+// level Off (at Auto then): the files it is for, index and snapshots, are always frames. The
+// spare capacity of dst must not overlap src.
+func (c *Codec) CompressAlways(dst, src []byte) []byte {
+	return c.encode.appendFrame(slices.Grow(dst, boundBytes(len(src))), src)
+}
 
-// Decompress appends the plainBytes bytes of the zstd frame src to dst.
-func Decompress(dst, src []byte, plainBytes int) ([]byte, error) { panic("not yet") }
+// worthBytes is what compressing n bytes must save: more than the length field that compressed
+// blobs have in the pack header and in the index, and enough to pay for decoding at each read.
+func worthBytes(n int) int { return 8 + n/256 }
 
-// DecompressLimit returns the content of the zstd frame src, which must not exceed maxBytes.
-func DecompressLimit(src []byte, maxBytes int) ([]byte, error) { panic("not yet") }
+// boundBytes is the length of the longest frame that n bytes can become.
+func boundBytes(n int) int { return n + n>>8 + 1024 }
+
+// hopeless tries samples of a large src at the fastest level and reports whether all of them
+// together hardly shrank. Media and archives, which are what fills disks, are told that way for
+// a few per cent of what compressing them would take. scratch has capacity boundBytes(len(src)).
+func (c *Codec) hopeless(scratch, src []byte) bool {
+	const (
+		samples     = 4
+		sampleBytes = 4 << 10
+	)
+	if len(src) < trialBytes {
+		return false
+	}
+	// The stride is odd, so that a structure with a power of two as its period is not
+	// looked at in the same place each time.
+	stride := (len(src)-sampleBytes)/(samples-1) | 1
+	saved := 0
+	for i := range samples {
+		at := min(i*stride, len(src)-sampleBytes)
+		frame := c.trial.appendFrame(scratch[:0], src[at:at+sampleBytes])
+		saved += max(sampleBytes-len(frame), 0)
+		if saved > samples*sampleBytes/256 {
+			return false
+		}
+	}
+	return true
+}
+
+// trialBytes is the length from which hopeless is worth its time.
+const trialBytes = 64 << 10
+
+// Decompress appends the plainBytes bytes of the zstd frame src to dst. The frame is checked to
+// be able to hold so many before memory is taken for them. A frame of another size, a second
+// frame behind it, and damage are an ErrCorrupt, and dst is returned unchanged. The spare
+// capacity of dst must not overlap src.
+func Decompress(dst, src []byte, plainBytes int) ([]byte, error) {
+	f, err := parseFrame(src)
+	if err != nil {
+		return dst, err
+	}
+	if plainBytes < 0 || f.sized && f.contentBytes != uint64(plainBytes) || f.boundBytes < uint64(plainBytes) {
+		return dst, fmt.Errorf("%w: %v, want %d plain bytes", ErrCorrupt, f, plainBytes)
+	}
+	start := len(dst)
+	out := slices.Grow(dst, plainBytes)[:start+plainBytes]
+	n, err := decodeInto(out[start:], src)
+	if err != nil {
+		return dst, fmt.Errorf("%w: %v: %w", ErrCorrupt, f, err)
+	}
+	if n != plainBytes {
+		return dst, fmt.Errorf("%w: %v holds %d plain bytes, want %d", ErrCorrupt, f, n, plainBytes)
+	}
+	return out, nil
+}
+
+// DecompressLimit returns the content of the zstd frame src. Content of more than maxBytes, a
+// second frame, and damage are an ErrCorrupt; never is more than maxBytes allocated at a time.
+func DecompressLimit(src []byte, maxBytes int) ([]byte, error) {
+	f, err := parseFrame(src)
+	if err != nil {
+		return nil, err
+	}
+	if f.sized {
+		if f.contentBytes > uint64(max(maxBytes, 0)) {
+			return nil, fmt.Errorf("%w: %v, at most %d plain bytes are allowed", ErrCorrupt, f, maxBytes)
+		}
+		return Decompress(nil, src, int(f.contentBytes))
+	}
+
+	// Only the decoder knows the size. The first guess fits ordinary content, the last is
+	// the most that the frame can hold or that the caller allows.
+	last := int(min(f.boundBytes, uint64(max(maxBytes, 0))))
+	for size := min(8*len(src)+1024, last); ; size = min(4*size, last) {
+		out := make([]byte, size)
+		n, err := decodeInto(out, src)
+		if err == nil {
+			return out[:n], nil
+		}
+		if size == last || !errors.Is(err, errTooSmall) {
+			return nil, fmt.Errorf("%w: %v, at most %d plain bytes are allowed: %w", ErrCorrupt, f, maxBytes, err)
+		}
+	}
+}
+
+// errTooSmall is what decodeInto returns when the content does not fit.
+var errTooSmall = errors.New("content is longer than expected")

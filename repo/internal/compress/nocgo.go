@@ -1,0 +1,61 @@
+//go:build !cgo
+
+package compress
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+var zstdLevels = [...]zstd.EncoderLevel{
+	Auto:    zstd.SpeedDefault,
+	Fastest: zstd.SpeedFastest,
+	Better:  zstd.SpeedBetterCompression,
+	Max:     zstd.SpeedBestCompression,
+}
+
+type encoder struct{ zstd *zstd.Encoder }
+
+func newEncoder(level Level) *encoder {
+	e, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstdLevels[level]),
+		zstd.WithEncoderCRC(false),
+		zstd.WithZeroFrames(true), // also nothing is a frame
+		zstd.WithWindowSize(1<<20),
+	)
+	if err != nil {
+		panic(fmt.Sprintf("compress: level %v: %v", level, err)) // the options are constants
+	}
+	return &encoder{zstd: e}
+}
+
+// appendFrame appends to dst, which has boundBytes(len(src)) of spare capacity.
+func (e *encoder) appendFrame(dst, src []byte) []byte { return e.zstd.EncodeAll(src, dst) }
+
+// decoder takes as many calls at a time as there are processors; more wait.
+var decoder = sync.OnceValue(func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil,
+		zstd.WithDecoderConcurrency(0),
+		zstd.WithDecodeAllCapLimit(true),
+		zstd.WithDecoderMaxWindow(2<<30),
+	)
+	if err != nil {
+		panic(fmt.Sprintf("compress: %v", err)) // the options are constants
+	}
+	return d
+})
+
+// decodeInto decodes the frame src, which parseFrame accepted, to dst and returns its length.
+func decodeInto(dst, src []byte) (int, error) {
+	out, err := decoder().DecodeAll(src, dst[:0:len(dst)])
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		return 0, errTooSmall
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(out), nil
+}
