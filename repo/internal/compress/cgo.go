@@ -26,7 +26,7 @@ func (e *encoder) appendFrame(dst, src []byte) []byte {
 	if err != nil {
 		panic(fmt.Sprintf("compress: %d bytes at level %d: %v", len(src), e.level, err)) // out of memory in C
 	}
-	return append(dst, out...)
+	return dst[:len(dst)+len(out)] // there was room, so out is where dst ends
 }
 
 // decodeInto decodes the frame src, which parseFrame accepted, to dst and returns its length.
