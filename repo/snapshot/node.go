@@ -34,7 +34,7 @@ func (t NodeType) String() string {
 	return nodeTypeNames[t]
 }
 
-// ParseNodeType reads the word that the tree JSON uses.
+// ParseNodeType reads the word that the tree JSON uses. DecodeTree is more lenient.
 func ParseNodeType(s string) (NodeType, error) {
 	for i, name := range nodeTypeNames {
 		if i > 0 && s == name {
@@ -44,13 +44,15 @@ func ParseNodeType(s string) (NodeType, error) {
 	return 0, fmt.Errorf("unknown node type %.80q", s)
 }
 
-// Xattr is one extended attribute; POSIX ACLs are the system.posix_acl_* ones.
+// Xattr is one extended attribute; POSIX ACLs are the system.posix_acl_* ones. The JSON
+// keeps the Name only as far as it is valid UTF-8. A nil Value is written as an empty one.
 type Xattr struct {
 	Name  string
 	Value []byte
 }
 
-// Node is one entry of a directory with everything a backup keeps of it.
+// Node is one entry of a directory with everything a backup keeps of it. Its JSON is
+// described in encode.go.
 type Node struct {
 	Name string // raw bytes as on disk, not quoted
 	Type NodeType
@@ -74,6 +76,3 @@ type Node struct {
 	Subtree           *blob.ID  // directories
 	Error             string
 }
-
-// AppendJSON appends the canonical JSON of n to dst.
-func (n *Node) AppendJSON(dst []byte) []byte { panic("not yet") }

@@ -4,12 +4,16 @@
 package snapshot
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"vitrine/repo/blob"
 )
 
-// Snapshot says what was backed up, when, and where its root tree is.
+// Snapshot says what was backed up, when, and where its root tree is. The order of the
+// fields is that of its JSON.
 type Snapshot struct {
 	Time           time.Time `json:"time"`
 	Parent         *blob.ID  `json:"parent,omitempty"`
@@ -46,8 +50,28 @@ type Summary struct {
 	TotalBytesProcessed uint64    `json:"total_bytes_processed"`
 }
 
-// Encode returns the JSON of s.
-func (s *Snapshot) Encode() ([]byte, error) { panic("not yet") }
+// Encode returns the JSON of s. Times are written in the zone they carry, tags and paths
+// in the order they have.
+func (s *Snapshot) Encode() ([]byte, error) {
+	if s.Tree == nil {
+		return nil, errors.New("encode snapshot: no tree")
+	}
+	p, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode snapshot: %w", err)
+	}
+	return p, nil
+}
 
-// Decode reads the JSON of a snapshot. The caller sets the ID.
-func Decode(p []byte) (*Snapshot, error) { panic("not yet") }
+// Decode reads the JSON of a snapshot; the caller sets the ID. Unknown fields are ignored,
+// a snapshot without a tree is ErrCorrupt, as is anything that is not such JSON.
+func Decode(p []byte) (*Snapshot, error) {
+	s := new(Snapshot)
+	if err := json.Unmarshal(p, s); err != nil {
+		return nil, fmt.Errorf("decode snapshot: %w: %w", ErrCorrupt, err)
+	}
+	if s.Tree == nil {
+		return nil, fmt.Errorf("decode snapshot: %w: no tree", ErrCorrupt)
+	}
+	return s, nil
+}
