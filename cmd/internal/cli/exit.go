@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"vitrine/cmd/internal/progress"
+	"vitrine/repo"
+)
+
+// Exit codes. They are restic's, and this is the only file that knows the numbers.
+const (
+	exitOK            = 0
+	exitError         = 1   // it did not work; the message says why
+	exitIncomplete    = 3   // a snapshot was made, but some source files could not be read
+	exitNoRepository  = 10  // there is no repository at the location
+	exitLocked        = 11  // somebody else's lock is in the way
+	exitWrongPassword = 12  // no key of the repository opens with the password
+	exitInterrupted   = 130 // SIGINT or SIGTERM
+)
+
+// errIncomplete is the end of a backup that left something out; the details have been told.
+var errIncomplete = errors.New("at least one source file could not be read")
+
+// classify maps an error to the exit code and the sentence for the person who waits. A
+// cancelled context means that a signal came, whatever the error says.
+func classify(ctx context.Context, err error) (code int, message string) {
+	switch {
+	case err == nil:
+		return exitOK, ""
+	case ctx.Err() != nil:
+		return exitInterrupted, "interrupted by a signal; locks and temporary files are cleaned up"
+	case errors.Is(err, errIncomplete):
+		return exitIncomplete, "Warning: " + err.Error()
+	case errors.Is(err, repo.ErrNoRepository):
+		code = exitNoRepository
+	case errors.Is(err, repo.ErrWrongPassword):
+		code = exitWrongPassword
+	default:
+		code = exitError
+	}
+	return code, "Fatal: " + err.Error()
+}
+
+// exitMessage is the last line of a failed command under --json, on standard error.
+type exitMessage struct {
+	MessageType string `json:"message_type"` // exit_error
+	Code        int    `json:"code"`
+	Message     string `json:"message"`
+}
+
+// finish tells how the command ended and returns the exit code.
+func (a *app) finish(ctx context.Context, args []string, err error) int {
+	code, message := classify(ctx, err)
+	if code == exitOK {
+		return code
+	}
+	p := a.print
+	if p == nil { // the command line could not be read
+		p = progress.New(progress.Options{Stdout: a.stdout, Stderr: a.stderr})
+	}
+	message = oneLine(message)
+	if a.global.json || slices.Contains(args, "--json") {
+		p.ErrorMessage(exitMessage{"exit_error", code, message})
+	} else {
+		p.Warn("%s", message)
+	}
+	return code
+}
+
+// oneLine joins the lines of joined errors.
+func oneLine(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
+
+// usagef makes an error of a command line that cannot be right.
+func usagef(command, format string, args ...any) error {
+	return fmt.Errorf(format+"; see `%s --help`", append(args, command)...)
+}

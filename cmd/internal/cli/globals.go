@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// source says where one repository is and how to get at its password. There are two of
+// them: the repository of the command, and the one that --from-… names.
+type source struct {
+	location        string
+	locationFile    string
+	password        string // from the environment only: a flag would show it to everybody
+	passwordFile    string
+	passwordCommand string
+	keyHint         string
+}
+
+// globals are the flags that every command knows.
+type globals struct {
+	source
+	json          bool
+	quiet         bool
+	verbose       int
+	noLock        bool
+	retryLock     time.Duration
+	cacheDir      string
+	noCache       bool
+	cleanupCache  bool
+	compression   string
+	packMiB       uint
+	noPassword    bool
+	options       []string
+	limitUpload   int
+	limitDownload int
+	noExtraVerify bool
+	caCert        string
+	tlsClientCert string
+	insecureTLS   bool
+	fps           float64 // from the environment only
+}
+
+// register defines the global flags with restic's names, shorthands and defaults.
+func (g *globals) register(f *pflag.FlagSet) {
+	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, or local:directory ($VITRINE_REPOSITORY)")
+	f.StringVar(&g.locationFile, "repository-file", "", "read the location of the repository from a `file` ($VITRINE_REPOSITORY_FILE)")
+	f.StringVarP(&g.passwordFile, "password-file", "p", "", "read the password from a `file` ($VITRINE_PASSWORD_FILE)")
+	f.StringVar(&g.passwordCommand, "password-command", "", "run a `command` that prints the password ($VITRINE_PASSWORD_COMMAND)")
+	f.StringVar(&g.keyHint, "key-hint", "", "ID of the `key` to try first ($VITRINE_KEY_HINT)")
+	f.BoolVar(&g.noPassword, "insecure-no-password", false, "use an empty password; the repository is then open to everybody who can read it")
+
+	f.BoolVar(&g.json, "json", false, "print JSON for programs instead of text for people")
+	f.BoolVarP(&g.quiet, "quiet", "q", false, "print results and errors only")
+	f.CountVarP(&g.verbose, "verbose", "v", "print more; twice for each file (or --verbose=`n`)")
+
+	f.BoolVar(&g.noLock, "no-lock", false, "make no lock in the repository; commands that only read never make one")
+	f.DurationVar(&g.retryLock, "retry-lock", 0, "how long to wait for somebody else's lock, such as 5m or 2h (default: not at all)")
+
+	f.StringVar(&g.cacheDir, "cache-dir", "", "keep the index cache below this `directory` ($VITRINE_CACHE_DIR; default: $XDG_CACHE_HOME/vitrine or ~/.cache/vitrine)")
+	f.BoolVar(&g.noCache, "no-cache", false, "keep the index in memory instead of the cache directory")
+	f.BoolVar(&g.cleanupCache, "cleanup-cache", false, "remove caches of repositories not used for a month")
+
+	f.StringVar(&g.compression, "compression", "auto", "compression `mode` of new data: auto, off, fastest, better or max ($VITRINE_COMPRESSION)")
+	f.UintVar(&g.packMiB, "pack-size", 0, "aim at packs of this many MiB, 4 to 128 ($VITRINE_PACK_SIZE; default 16)")
+	f.BoolVar(&g.noExtraVerify, "no-extra-verify", false, "store new data without opening it once more to see that it is sound")
+
+	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable; none exists for local repositories)")
+	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s` (not possible yet)")
+	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s` (not possible yet)")
+	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network")
+	f.StringVar(&g.tlsClientCert, "tls-client-cert", "", "`file` with the client's certificate and key, for repositories on the network")
+	f.BoolVar(&g.insecureTLS, "insecure-tls", false, "do not verify TLS certificates of repositories on the network")
+}
+
+// registerFrom defines the flags of the second repository.
+func (s *source) registerFrom(f *pflag.FlagSet, noPassword *bool, purpose string) {
+	f.StringVar(&s.location, "from-repo", "", "the `repository` "+purpose+" ($VITRINE_FROM_REPOSITORY)")
+	f.StringVar(&s.locationFile, "from-repository-file", "", "read the location of that repository from a `file` ($VITRINE_FROM_REPOSITORY_FILE)")
+	f.StringVar(&s.passwordFile, "from-password-file", "", "read its password from a `file` ($VITRINE_FROM_PASSWORD_FILE)")
+	f.StringVar(&s.passwordCommand, "from-password-command", "", "run a `command` that prints its password ($VITRINE_FROM_PASSWORD_COMMAND)")
+	f.StringVar(&s.keyHint, "from-key-hint", "", "ID of its `key` to try first ($VITRINE_FROM_KEY_HINT)")
+	f.BoolVar(noPassword, "from-insecure-no-password", false, "its password is empty")
+}
+
+// check refuses what contradicts itself and what this program cannot do.
+func (g *globals) check() error {
+	if g.quiet && g.verbose > 0 {
+		return fmt.Errorf("--quiet and --verbose cannot both be given")
+	}
+	if g.limitUpload != 0 || g.limitDownload != 0 {
+		return fmt.Errorf("--limit-upload and --limit-download are not possible yet: run the command without them, or under a tool such as ionice")
+	}
+	for _, o := range g.options {
+		if key, _, ok := strings.Cut(o, "="); !ok || key == "" {
+			return fmt.Errorf("--option %q: write it as key=value", o)
+		}
+	}
+	switch g.compression {
+	case "auto", "off", "fastest", "better", "max":
+	default:
+		return fmt.Errorf("--compression %q: choose auto, off, fastest, better or max", g.compression)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+// Package cli is the command line of vitrine: one file per command. A command parses its
+// arguments, calls one verb and prints. Flags, environment, JSON and exit codes are those of
+// restic, so that scripts and wrappers need no change.
+package cli
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"vitrine/cmd/internal/progress"
+)
+
+// Version is what `vitrine version` tells and what snapshots note as their program.
+const Version = "0.1.0-dev"
+
+// Main runs one command line and returns the exit code of the process (exit.go lists them).
+// args are without the program's name, env is in the form of os.Environ.
+//
+// The first SIGINT or SIGTERM cancels the context of the command, which then cleans up;
+// after that the signals have their default effect again, so a second one kills.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	a := &app{stdin: stdin, lines: bufio.NewReader(stdin), stdout: stdout, stderr: stderr, env: environment(env)}
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	return a.finish(ctx, args, err)
+}
+
+// app is what the commands of one run share: the streams, the environment and the global
+// flags. It is filled in by the flag parser and setup, before a command does its work.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            lookup
+	lines          *bufio.Reader // stdin, for passwords one to a line
+	global         globals
+	from           source            // the second repository of init and copy
+	print          *progress.Printer // nil until setup has read the flags
+	stdinIsData    bool              // a backup reads standard input, which so holds no password
+}
+
+// lookup returns the value of an environment variable, and false when it is not set.
+type lookup func(name string) (string, bool)
+
+// environment makes a lookup of a list of name=value pairs; as in a shell, the last of equal
+// names counts.
+func environment(pairs []string) lookup {
+	values := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		values[name] = value
+	}
+	return func(name string) (string, bool) {
+		value, ok := values[name]
+		return value, ok
+	}
+}
+
+// isTerminal reports whether the stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"vitrine/cmd/internal/wiring"
+	"vitrine/repo"
+	"vitrine/repo/backend"
+)
+
+// where returns the location of a repository, from the flag or from the file it names.
+func (s *source) where(flag string) (string, error) {
+	switch {
+	case s.location != "" && s.locationFile != "":
+		return "", fmt.Errorf("--%s and --%s-file exclude each other", flag, flagFile(flag))
+	case s.location != "":
+		return s.location, nil
+	case s.locationFile == "":
+		return "", fmt.Errorf("no repository is named: use --%s, --%s-file or $VITRINE_REPOSITORY", flag, flagFile(flag))
+	}
+	content, err := os.ReadFile(s.locationFile)
+	if err != nil {
+		return "", fmt.Errorf("read the repository's location: %w", err)
+	}
+	location := strings.TrimSpace(string(content))
+	if location == "" {
+		return "", fmt.Errorf("read the repository's location: %s is empty", s.locationFile)
+	}
+	return location, nil
+}
+
+// flagFile makes "repository" of "repo", as the -file flags are spelled.
+func flagFile(flag string) string { return strings.TrimSuffix(flag, "repo") + "repository" }
+
+// openRepository opens the repository that the global flags name. The caller closes it.
+func (a *app) openRepository(ctx context.Context, use wiring.IndexUse) (*repo.Repository, error) {
+	r, err := a.open(ctx, &a.global.source, "repo", a.global.noPassword, use)
+	if err != nil {
+		return nil, err
+	}
+	if a.print.Terminal() {
+		c := r.Config()
+		a.print.Line("repository %.8s opened (version %d, compression level %s)", c.ID, c.Version, a.global.compression)
+	}
+	return r, nil
+}
+
+func (a *app) open(ctx context.Context, s *source, flag string, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
+	location, err := s.where(flag)
+	if err != nil {
+		return nil, err
+	}
+	be, err := wiring.OpenBackend(ctx, location)
+	if err != nil {
+		return nil, err
+	}
+	return a.openWithPassword(ctx, be, s, noPassword, use)
+}
+
+func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *source, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
+	password, err := a.password(ctx, s, "repository", false, noPassword)
+	if err != nil {
+		return nil, errors.Join(err, be.Close())
+	}
+	return wiring.OpenRepository(ctx, be, wiring.Options{
+		Password: password, KeyHint: s.keyHint,
+		Compression: a.global.compression, PackBytes: int(a.global.packMiB) << 20, NoVerify: a.global.noExtraVerify,
+		Index: use, CacheBase: a.cacheBase(use),
+		Log: a.print.Logger(),
+	})
+}
+
+// cacheBase returns the directory below which caches are kept, "" for none.
+func (a *app) cacheBase(use wiring.IndexUse) string {
+	switch {
+	case a.global.noCache || use != wiring.CachedIndex:
+		return ""
+	case a.global.cacheDir != "":
+		return a.global.cacheDir
+	}
+	base, err := wiring.CacheBase(func(name string) string { value, _ := a.env(name); return value })
+	if err != nil {
+		a.print.Logger().Warn("there is no place for the index cache; name one with --cache-dir", "error", err)
+		return ""
+	}
+	return base
+}

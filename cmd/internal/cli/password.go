@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// maxPasswordBytes bounds what is read from a password file or command.
+const maxPasswordBytes = 1 << 20
+
+// errEmptyPassword is what an empty password gets, wherever it comes from.
+var errEmptyPassword = errors.New("the password is empty; if that is meant, say so with --insecure-no-password")
+
+// password obtains the password of a repository: from a file, a command, the environment,
+// the terminal (twice when it is a new one) or, without a terminal, the first line of
+// standard input. It never comes from an argument, and it is in no message.
+func (a *app) password(ctx context.Context, s *source, what string, isNew, none bool) ([]byte, error) {
+	given := s.passwordFile != "" || s.passwordCommand != "" || s.password != ""
+	switch {
+	case none && given:
+		return nil, errors.New("--insecure-no-password is given together with a password: leave one of them out")
+	case none:
+		return nil, nil
+	case s.passwordFile != "" && s.passwordCommand != "":
+		return nil, errors.New("a password file and a password command are given: leave one of them out")
+	}
+	var p []byte
+	var err error
+	switch {
+	case s.passwordCommand != "":
+		p, err = a.passwordFromCommand(ctx, s.passwordCommand)
+	case s.passwordFile != "":
+		p, err = passwordFromFile(s.passwordFile)
+	case s.password != "":
+		p = []byte(s.password)
+	case isTerminal(a.stdin):
+		p, err = a.promptPassword(ctx, what, isNew)
+	default:
+		p, err = a.passwordFromStdin()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(p) == 0 {
+		return nil, errEmptyPassword
+	}
+	return p, nil
+}
+
+func passwordFromFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read the password file: %w", err)
+	}
+	defer f.Close()
+	p, err := io.ReadAll(io.LimitReader(f, maxPasswordBytes))
+	if err != nil {
+		return nil, fmt.Errorf("read the password file: %w", err)
+	}
+	return trimPassword(p), nil
+}
+
+// trimPassword drops what editors add: a byte order mark, and white space at both ends.
+func trimPassword(p []byte) []byte {
+	return bytes.TrimSpace(bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")))
+}
+
+func (a *app) passwordFromCommand(ctx context.Context, command string) ([]byte, error) {
+	words, err := splitWords(command)
+	if err != nil {
+		return nil, fmt.Errorf("password command: %w", err)
+	}
+	if len(words) == 0 {
+		return nil, errors.New("the password command is empty")
+	}
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.Stderr = a.stderr
+	out, err := cmd.Output()
+	if err != nil {
+		// Only the program is named: its arguments may hold a secret.
+		return nil, fmt.Errorf("password command %s: %w", words[0], err)
+	}
+	return trimPassword(out), nil
+}
+
+func (a *app) passwordFromStdin() ([]byte, error) {
+	if a.stdinIsData {
+		return nil, errors.New("standard input is the data to back up, so the password cannot come from it: use --password-file or --password-command")
+	}
+	line, err := a.lines.ReadBytes('\n')
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read the password from standard input: %w", err)
+	}
+	if len(line) == 0 {
+		return nil, errors.New("no password: standard input is no terminal and is empty; use --password-file, --password-command or $VITRINE_PASSWORD")
+	}
+	return bytes.TrimRight(line, "\r\n"), nil
+}
+
+func (a *app) promptPassword(ctx context.Context, what string, isNew bool) ([]byte, error) {
+	if a.stdinIsData {
+		return a.passwordFromStdin()
+	}
+	p, err := a.readHidden(ctx, "enter password for "+what+": ")
+	if err != nil || !isNew {
+		return p, err
+	}
+	again, err := a.readHidden(ctx, "enter password again: ")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(p, again) {
+		return nil, errors.New("the two passwords are not the same: start again")
+	}
+	return p, nil
+}
+
+// readHidden reads a line from the terminal without echo. When the context ends first, the
+// terminal is put right again; the read goes on until the process ends, which is soon.
+func (a *app) readHidden(ctx context.Context, prompt string) ([]byte, error) {
+	fd := int(a.stdin.(*os.File).Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("prompt for the password: %w", err)
+	}
+	type answer struct {
+		line []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	fmt.Fprint(a.stderr, prompt)
+	go func() {
+		line, err := term.ReadPassword(fd)
+		answers <- answer{line, err}
+	}()
+	select {
+	case got := <-answers:
+		fmt.Fprintln(a.stderr)
+		if got.err != nil {
+			return nil, fmt.Errorf("prompt for the password: %w", got.err)
+		}
+		return got.line, nil
+	case <-ctx.Done():
+		fmt.Fprintln(a.stderr)
+		return nil, errors.Join(ctx.Err(), term.Restore(fd, state))
+	}
+}
+
+// splitWords splits a command line as a shell would, with both kinds of quotes and
+// backslashes, but without any expansion.
+func splitWords(s string) ([]string, error) {
+	var words []string
+	var word strings.Builder
+	inWord, quote, escaped := false, rune(0), false
+	for _, c := range s {
+		switch {
+		case escaped:
+			word.WriteRune(c)
+			escaped = false
+		case c == '\\' && quote != '\'':
+			inWord, escaped = true, true
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote != 0:
+			word.WriteRune(c)
+		case c == '\'' || c == '"':
+			inWord, quote = true, c
+		case c == ' ' || c == '\t' || c == '\n':
+			if inWord {
+				words = append(words, word.String())
+				word.Reset()
+				inWord = false
+			}
+		default:
+			inWord = true
+			word.WriteRune(c)
+		}
+	}
+	switch {
+	case quote != 0:
+		return nil, fmt.Errorf("a %c is not closed", quote)
+	case escaped:
+		return nil, errors.New("it ends in a backslash")
+	case inWord:
+		words = append(words, word.String())
+	}
+	return words, nil
+}

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"vitrine/cmd/internal/progress"
+)
+
+// Groups of commands in the help.
+const (
+	groupWork    = "work"
+	groupCare    = "care"
+	groupInside  = "inside"
+	groupProgram = "program"
+)
+
+const rootLong = `vitrine keeps encrypted, deduplicated snapshots in restic-format repositories and
+shows every one of them as an ordinary directory tree.
+
+Each flag that can be set by an environment variable names it. $RESTIC_… is read
+where $VITRINE_… is not set, and a flag wins over both.
+
+Exit codes: 0 success, 1 error, 3 a backup left out files it could not read,
+10 no repository there, 11 it is locked, 12 wrong password, 130 interrupted.`
+
+const rootExample = `  export VITRINE_REPOSITORY=/srv/backup VITRINE_PASSWORD_FILE=~/.vitrine-password
+  vitrine init
+  vitrine backup ~/work
+  vitrine snapshots
+  vitrine mount /mnt/backup`
+
+// newRoot builds the tree of commands.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:     "vitrine",
+		Short:   "Back up to restic-format repositories, and look at them as directories",
+		Long:    rootLong,
+		Example: rootExample,
+		Version: Version,
+		Args:    func(cmd *cobra.Command, args []string) error { return unknownCommand(cmd, args) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		PersistentPreRunE:          func(cmd *cobra.Command, _ []string) error { return a.setup(cmd) },
+	}
+	root.SetVersionTemplate("vitrine {{.Version}}\n")
+	root.AddGroup(
+		&cobra.Group{ID: groupWork, Title: "Backing up and getting back:"},
+		&cobra.Group{ID: groupCare, Title: "Looking after a repository:"},
+		&cobra.Group{ID: groupInside, Title: "Looking inside:"},
+		&cobra.Group{ID: groupProgram, Title: "The program:"},
+	)
+	a.global.register(root.PersistentFlags())
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupWork, newInit(a), newSnapshots(a), newLs(a))
+	add(groupCare, newUnlock(a))
+	add(groupInside, newCat(a), newList(a))
+	add(groupProgram, newVersion(a), newGenerate(a))
+	root.SetHelpCommandGroupID(groupProgram)
+	root.SetCompletionCommandGroupID(groupProgram)
+	root.SetFlagErrorFunc(flagError)
+	return root
+}
+
+// unknownCommand refuses a word that is no command and names the nearest.
+func unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return usagef("vitrine", "unknown command %q%s", args[0], didYouMean("", args[0], names))
+}
+
+// flagError adds to an error of the flag parser the nearest flag that exists.
+func flagError(cmd *cobra.Command, err error) error {
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok {
+		return usagef(cmd.CommandPath(), "%w", err)
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return usagef(cmd.CommandPath(), "%w%s", err, didYouMean("--", name, names))
+}
+
+// didYouMean returns ", did you mean …?" with the nearest of the names, or nothing when none is near.
+func didYouMean(prefix, word string, names []string) string {
+	best, least := "", 1+len(word)/3
+	for _, name := range names {
+		d := distance(word, name)
+		if strings.HasPrefix(name, word) {
+			d = min(d, 1)
+		}
+		if d <= least && (best == "" || d < least) {
+			best, least = name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", prefix+best)
+}
+
+// distance counts the letters to change, add or drop to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], d
+		}
+	}
+	return row[len(b)]
+}
+
+// setup reads the environment and checks the global flags before any command runs.
+func (a *app) setup(cmd *cobra.Command) error {
+	if err := a.applyEnv(cmd.Flags()); err != nil {
+		return err
+	}
+	termType, _ := a.env("TERM")
+	a.print = progress.New(progress.Options{
+		Stdout: a.stdout, Stderr: a.stderr,
+		Terminal:      isTerminal(a.stdout) && termType != "dumb" && termType != "",
+		ErrorTerminal: isTerminal(a.stderr),
+		JSON:          a.global.json, Quiet: a.global.quiet, Verbose: a.global.verbose, FPS: a.global.fps,
+	})
+	return a.global.check()
+}
+
+// hostname returns the name of this machine, or "" when the system does not tell it.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"vitrine/cmd/internal/wiring"
+	"vitrine/repo/lock"
+)
+
+func newUnlock(a *app) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "unlock",
+		Short: "Remove locks that others left behind",
+		Long: `Removes stale locks: those not renewed for half an hour, and those of this machine whose
+process is gone. --remove-all removes every lock; use it only when you know that
+nobody is working with the repository.`,
+		Example: "  vitrine unlock",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runUnlock(cmd.Context(), all) },
+	}
+	cmd.Flags().BoolVar(&all, "remove-all", false, "remove all locks, also those that are not stale")
+	return cmd
+}
+
+func (a *app) runUnlock(ctx context.Context, all bool) error {
+	r, err := a.openRepository(ctx, wiring.NoIndex)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	removed, err := lock.Unlock(ctx, r, all, a.print.Logger())
+	if err != nil {
+		return err
+	}
+	switch removed {
+	case 0:
+		a.print.Line("no locks to remove")
+	case 1:
+		a.print.Line("successfully removed 1 lock")
+	default:
+		a.print.Line("successfully removed %d locks", removed)
+	}
+	return nil
+}

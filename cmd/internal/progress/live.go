@@ -1,0 +1,137 @@
+package progress
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// View is the state of a long task. Its methods are called while the task runs, so they
+// must be safe for parallel use, and they must be quick.
+type View interface {
+	// Share returns how much is done, in the unit that tells best how long it will take;
+	// total is 0 while it is not known.
+	Share() (done, total uint64)
+	// Status is the rest of the status line: counts, rate, time left.
+	Status() string
+	// Current lists what is being worked on, for the lines below the bar.
+	Current() []string
+	// Message is the status object of --json, or nil when the task has none.
+	Message() any
+}
+
+// Live shows the view until stop is called: as a bar on a terminal, as JSON messages, or as
+// a line every so often. stop waits until nothing more is written and may be called again.
+func (p *Printer) Live(begin time.Time, v View) (stop func()) {
+	if p.o.Quiet {
+		return func() {}
+	}
+	var bar *terminalBar
+	if p.o.Terminal && !p.o.JSON {
+		bar = p.startBar(begin, v)
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(p.interval())
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				p.show(begin, v, bar)
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(quit)
+		<-done
+		if bar != nil {
+			p.stopBar(bar)
+		}
+	})
+}
+
+func (p *Printer) show(begin time.Time, v View, bar *terminalBar) {
+	switch {
+	case bar != nil:
+		bar.update(v)
+	case p.o.JSON:
+		if m := v.Message(); m != nil {
+			p.Message(m)
+		}
+	default:
+		p.Line("%s  %s", head(begin, v), v.Status())
+	}
+}
+
+// head is the beginning of a status line: "[0:42] 13.07%".
+func head(begin time.Time, v View) string {
+	clock := "[" + Clock(time.Since(begin)) + "]"
+	if done, total := v.Share(); total > 0 {
+		return clock + " " + Percent(done, total)
+	}
+	return clock
+}
+
+// terminalBar is the bar while it is on the screen.
+type terminalBar struct {
+	screen *mpb.Progress
+	bar    *mpb.Bar
+}
+
+func (p *Printer) startBar(begin time.Time, v View) *terminalBar {
+	screen := mpb.New(mpb.WithOutput(p.o.Stdout), mpb.WithRefreshRate(p.interval()), mpb.WithAutoRefresh())
+	bar := screen.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return head(begin, v) + " " })),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + v.Status() })),
+		mpb.BarExtender(mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
+			for _, line := range v.Current() {
+				if _, err := fmt.Fprintln(w, fit(line, s.AvailableWidth)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}), false))
+	p.mu.Lock()
+	p.above = screen
+	p.mu.Unlock()
+	return &terminalBar{screen: screen, bar: bar}
+}
+
+func (b *terminalBar) update(v View) {
+	done, total := v.Share()
+	b.bar.SetTotal(int64(max(total, done+1)), false)
+	b.bar.SetCurrent(int64(done))
+}
+
+// stopBar takes the bar off the screen; what was written above it stays.
+func (p *Printer) stopBar(b *terminalBar) {
+	b.bar.Abort(true)
+	b.screen.Wait()
+	p.mu.Lock()
+	p.above = nil
+	p.mu.Unlock()
+}
+
+// fit makes a file name harmless for a terminal line: control characters are replaced, and
+// what is too long is cut in the middle, because both ends of a path tell something.
+func fit(s string, width int) string {
+	r := []rune(strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return '?'
+		}
+		return c
+	}, s))
+	if width < 8 || len(r) <= width {
+		return string(r)
+	}
+	keep := (width - 1) / 2
+	return string(r[:keep]) + "…" + string(r[len(r)-keep:])
+}

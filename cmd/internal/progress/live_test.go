@@ -1,0 +1,118 @@
+package progress
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fixed is a View at two thirds.
+type fixed struct{}
+
+func (fixed) Share() (uint64, uint64) { return 2, 3 }
+func (fixed) Status() string          { return "2 files" }
+func (fixed) Current() []string       { return []string{"/a/b\x1b[31m"} }
+func (fixed) Message() any {
+	return map[string]any{"message_type": "status", "percent_done": Share(2, 3)}
+}
+
+func TestLiveLineWithoutTerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := New(Options{Stdout: &out, Stderr: &out})
+		stop := p.Live(time.Now(), fixed{})
+		time.Sleep(25 * time.Second)
+		stop()
+		stop()
+		if got, want := out.String(), "[0:10] 66.67%  2 files\n[0:20] 66.67%  2 files\n"; got != want {
+			t.Errorf("have %q, want %q", got, want)
+		}
+	})
+}
+
+func TestLiveQuietSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := New(Options{Stdout: &out, Stderr: &out, Quiet: true, JSON: true, FPS: 1})
+		stop := p.Live(time.Now(), fixed{})
+		time.Sleep(25 * time.Second)
+		stop()
+		if out.Len() > 0 {
+			t.Errorf("quiet wrote %q", out.String())
+		}
+	})
+}
+
+func TestLiveJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := New(Options{Stdout: &out, Stderr: &out, JSON: true, FPS: 2})
+		stop := p.Live(time.Now(), fixed{})
+		time.Sleep(1100 * time.Millisecond)
+		stop()
+		p.Line("for people only")
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if len(lines) != 2 {
+			t.Fatalf("have %d messages, want 2: %q", len(lines), lines)
+		}
+		var m map[string]any
+		if err := json.Unmarshal([]byte(lines[1]), &m); err != nil || m["message_type"] != "status" {
+			t.Errorf("message %q: %v", lines[1], err)
+		}
+	})
+}
+
+func TestBarKeepsLinesAbove(t *testing.T) {
+	var out, errOut bytes.Buffer
+	p := New(Options{Stdout: &out, Stderr: &errOut, Terminal: true, FPS: 60})
+	stop := p.Live(time.Now(), fixed{})
+	p.Line("a line in between")
+	p.Warn("a warning")
+	time.Sleep(100 * time.Millisecond)
+	stop()
+	p.Line("the end")
+	got := out.String()
+	for _, want := range []string{"a line in between\n", "66.67%", "2 files", "/a/b?[31m"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("terminal output lacks %q: %q", want, got)
+		}
+	}
+	if !strings.HasSuffix(got, "the end\n") {
+		t.Errorf("output ends in %q", got)
+	}
+	if errOut.String() != "a warning\n" {
+		t.Errorf("stderr is %q", errOut.String())
+	}
+}
+
+func TestFit(t *testing.T) {
+	for _, c := range []struct {
+		in    string
+		width int
+		want  string
+	}{
+		{"/short", 20, "/short"}, {"/a\nb", 20, "/a?b"}, {"/0123456789abcdef", 9, "/012…cdef"},
+		{"/0123456789abcdef", 0, "/0123456789abcdef"},
+	} {
+		if got := fit(c.in, c.width); got != c.want {
+			t.Errorf("fit(%q, %d) = %q, want %q", c.in, c.width, got, c.want)
+		}
+	}
+}
+
+func TestPrinterLevels(t *testing.T) {
+	var out, errOut bytes.Buffer
+	p := New(Options{Stdout: &out, Stderr: &errOut, Verbose: 1})
+	p.Line("n=%d", 1)
+	p.Detail(1, "detail")
+	p.Detail(2, "each file")
+	p.Message(map[string]int{"a": 1})
+	p.ErrorMessage(map[string]int{"b": 2})
+	if got := fmt.Sprint(out.String(), errOut.String()); got != "n=1\ndetail\n{\"a\":1}\n{\"b\":2}\n" {
+		t.Errorf("have %q", got)
+	}
+}

@@ -1,0 +1,25 @@
+package progress
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+)
+
+func TestLogger(t *testing.T) {
+	for verbose, want := range map[int]string{
+		0: "warning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
+		1: "info: note\nwarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
+		2: "debug: detail: n 7\ninfo: note\nwarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
+	} {
+		var out, errOut bytes.Buffer
+		log := New(Options{Stdout: &out, Stderr: &errOut, Verbose: verbose}).Logger()
+		log.Debug("detail", "n", 7)
+		log.Info("note")
+		log.With("pack", "1f2e").WithGroup("g").Warn("pack is gone", "error", errors.New("no such file"))
+		log.Error("bad")
+		if errOut.String() != want || out.Len() > 0 {
+			t.Errorf("verbose %d: have %q and %q, want %q", verbose, errOut.String(), out.String(), want)
+		}
+	}
+}
