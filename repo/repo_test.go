@@ -211,6 +211,7 @@ func TestDamagedPackIsAnError(t *testing.T) {
 	r, be := repotest.New(t, 2)
 	data := blobs(6, 2)
 	handles := save(t, r, blob.Data, data)
+	r = repotest.Open(t, be)
 	loc, _, _ := r.LookupBlob(handles[1])
 	f := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
 	pack, err := be.ReadAll(t.Context(), f, 1<<30)
