@@ -17,7 +17,9 @@ type View interface {
 	// Share returns how much is done, in the unit that tells best how long it will take;
 	// total is 0 while it is not known.
 	Share() (done, total uint64)
-	// Status is the rest of the status line: counts, rate, time left.
+	// Rate tells speed and time left in a few words, "" while they are not known.
+	Rate() string
+	// Status tells what has been done.
 	Status() string
 	// Current lists what is being worked on, for the lines below the bar.
 	Current() []string
@@ -67,7 +69,11 @@ func (p *Printer) show(begin time.Time, v View, bar *terminalBar) {
 			p.Message(m)
 		}
 	default:
-		p.Line("%s  %s", head(begin, v), v.Status())
+		line := head(begin, v) + "  " + v.Status()
+		if rate := v.Rate(); rate != "" {
+			line += ", " + rate
+		}
+		p.Line("%s", line)
 	}
 }
 
@@ -90,9 +96,9 @@ func (p *Printer) startBar(begin time.Time, v View) *terminalBar {
 	screen := mpb.New(mpb.WithOutput(p.o.Stdout), mpb.WithRefreshRate(p.interval()), mpb.WithAutoRefresh())
 	bar := screen.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return head(begin, v) + " " })),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + v.Status() })),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + v.Rate() })),
 		mpb.BarExtender(mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
-			for _, line := range v.Current() {
+			for _, line := range append([]string{v.Status()}, v.Current()...) {
 				if _, err := fmt.Fprintln(w, fit(line, s.AvailableWidth)); err != nil {
 					return err
 				}

@@ -14,6 +14,7 @@ import (
 type fixed struct{}
 
 func (fixed) Share() (uint64, uint64) { return 2, 3 }
+func (fixed) Rate() string            { return "1.0 MiB/s" }
 func (fixed) Status() string          { return "2 files" }
 func (fixed) Current() []string       { return []string{"/a/b\x1b[31m"} }
 func (fixed) Message() any {
@@ -28,7 +29,7 @@ func TestLiveLineWithoutTerminal(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		stop()
 		stop()
-		if got, want := out.String(), "[0:10] 66.67%  2 files\n[0:20] 66.67%  2 files\n"; got != want {
+		if got, want := out.String(), "[0:10] 66.67%  2 files, 1.0 MiB/s\n[0:20] 66.67%  2 files, 1.0 MiB/s\n"; got != want {
 			t.Errorf("have %q, want %q", got, want)
 		}
 	})
@@ -76,7 +77,7 @@ func TestBarKeepsLinesAbove(t *testing.T) {
 	stop()
 	p.Line("the end")
 	got := out.String()
-	for _, want := range []string{"a line in between\n", "66.67%", "2 files", "/a/b?[31m"} {
+	for _, want := range []string{"a line in between\n", "66.67%", "1.0 MiB/s", "2 files", "/a/b?[31m"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("terminal output lacks %q: %q", want, got)
 		}

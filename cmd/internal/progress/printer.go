@@ -20,9 +20,9 @@ type Options struct {
 
 	Terminal      bool // Stdout is a terminal that can move the cursor
 	ErrorTerminal bool // Stderr is a terminal, thought to be the same one
-	JSON     bool
-	Quiet    bool
-	Verbose  int // 0 normal, 1 details, 2 each file
+	JSON          bool
+	Quiet         bool
+	Verbose       int // 0 normal, 1 details, 2 each file
 
 	// FPS is how often status is shown, in updates per second; 0 chooses: 10 on a
 	// terminal and in JSON, and otherwise a line every ten seconds.

@@ -1,0 +1,235 @@
+package progress
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vitrine/repo/archive"
+	"vitrine/repo/snapshot"
+)
+
+// shownFiles bounds the names of files in work that are shown at a time.
+const shownFiles = 2
+
+// Backup shows a backup; it is an archive.Reporter and a View.
+type Backup struct {
+	p     *Printer
+	begin time.Time
+
+	totalFiles, totalBytes atomic.Uint64 // found by the scan so far
+	scanned                atomic.Bool   // the totals are final
+	files, bytes, errors   atomic.Uint64 // done
+
+	mu     sync.Mutex // guards active
+	active map[file]time.Time
+}
+
+// file names a file that is being read; the two parts are joined only when it is shown.
+type file struct{ dir, name string }
+
+// NewBackup returns the display of a backup that begins now.
+func NewBackup(p *Printer) *Backup {
+	return &Backup{p: p, begin: time.Now(), active: make(map[file]time.Time)}
+}
+
+// Begin returns when the backup began.
+func (b *Backup) Begin() time.Time { return b.begin }
+
+// Scanned implements archive.Reporter.
+func (b *Backup) Scanned(t archive.Total, done bool) {
+	b.totalFiles.Store(t.Files)
+	b.totalBytes.Store(t.Bytes)
+	if !done {
+		return
+	}
+	b.scanned.Store(true)
+	elapsed := time.Since(b.begin)
+	if b.p.o.JSON && b.p.o.Verbose >= 2 {
+		b.p.Message(itemMessage{
+			MessageType: "verbose_status", Action: "scan_finished", Duration: elapsed.Seconds(),
+			DataSize: t.Bytes, TotalFiles: t.Files,
+		})
+		return
+	}
+	b.p.Detail(1, "scan finished in %.3fs: %d files, %s", elapsed.Seconds(), t.Files, Bytes(t.Bytes))
+}
+
+// Started implements archive.Reporter.
+func (b *Backup) Started(dir, name string, _ uint64) {
+	b.mu.Lock()
+	b.active[file{dir, name}] = time.Now()
+	b.mu.Unlock()
+}
+
+// Read implements archive.Reporter.
+func (b *Backup) Read(n int) { b.bytes.Add(uint64(n)) }
+
+// Done implements archive.Reporter.
+func (b *Backup) Done(it archive.Item) {
+	var took time.Duration
+	if it.Type == snapshot.File {
+		b.files.Add(1)
+		if it.Change == archive.Unmodified {
+			b.bytes.Add(it.SizeBytes)
+		} else {
+			f := file{it.Dir, it.Name}
+			b.mu.Lock()
+			if since, ok := b.active[f]; ok {
+				took = time.Since(since)
+				delete(b.active, f)
+			}
+			b.mu.Unlock()
+		}
+	}
+	if b.p.o.Verbose >= 2 && (it.Type == snapshot.File || it.Type == snapshot.Dir) {
+		b.item(it, took)
+	}
+}
+
+// actions are the words for a change, in JSON and in the lines of -vv.
+var actions = map[archive.Change]string{archive.New: "new", archive.Changed: "modified", archive.Unmodified: "unchanged"}
+
+// item tells of one file or directory that is done.
+func (b *Backup) item(it archive.Item, took time.Duration) {
+	name := path.Join(it.Dir, it.Name)
+	if it.Type == snapshot.Dir && name != "/" {
+		name += "/"
+	}
+	action := actions[it.Change]
+	switch {
+	case b.p.o.JSON:
+		b.p.Message(itemMessage{
+			MessageType: "verbose_status", Action: action, Item: name, Duration: took.Seconds(),
+			DataSize: it.DataBytes, DataSizeInRepo: it.DataStoredBytes,
+			MetadataSize: it.TreeBytes, MetadataSizeInRepo: it.TreeStoredBytes,
+		})
+	case it.Change == archive.Unmodified:
+		b.p.Detail(2, "%s %s", action, name)
+	case it.Type == snapshot.Dir:
+		b.p.Detail(2, "%-9s %s, saved in %.3fs (%s added, %s stored, %s metadata)",
+			action, name, took.Seconds(), Bytes(it.DataBytes), Bytes(it.DataStoredBytes), Bytes(it.TreeStoredBytes))
+	default:
+		b.p.Detail(2, "%-9s %s, saved in %.3fs (%s added, %s stored)",
+			action, name, took.Seconds(), Bytes(it.DataBytes), Bytes(it.DataStoredBytes))
+	}
+}
+
+// Error implements archive.Reporter.
+func (b *Backup) Error(item string, err error) {
+	b.errors.Add(1)
+	if b.p.o.JSON {
+		b.p.ErrorMessage(ErrorMessage{MessageType: "error", Error: ErrorText{err.Error()}, During: "archival", Item: item})
+		return
+	}
+	b.p.Warn("error: %v", err)
+}
+
+// Share implements View: bytes tell best how long it will take.
+func (b *Backup) Share() (done, total uint64) { return b.bytes.Load(), b.totalBytes.Load() }
+
+// Rate implements View. The time left is told only when the scan has found everything.
+func (b *Backup) Rate() string {
+	done, total := b.Share()
+	elapsed := time.Since(b.begin)
+	rate := Rate(done, elapsed)
+	if left := Remaining(done, total, elapsed); left > 0 && b.scanned.Load() {
+		rate += ", " + Clock(left) + " left"
+	}
+	return rate
+}
+
+// Status implements View.
+func (b *Backup) Status() string {
+	s := fmt.Sprintf("%d files, %s", b.files.Load(), Bytes(b.bytes.Load()))
+	if b.totalFiles.Load() > 0 {
+		s += fmt.Sprintf(" of %d files, %s", b.totalFiles.Load(), Bytes(b.totalBytes.Load()))
+		if !b.scanned.Load() {
+			s += " found so far"
+		}
+	}
+	if n := b.errors.Load(); n > 0 {
+		s += fmt.Sprintf(", %d errors", n)
+	}
+	return s
+}
+
+// Current implements View: the files that have been in work longest.
+func (b *Backup) Current() []string {
+	type entry struct {
+		file
+		since time.Time
+	}
+	b.mu.Lock()
+	entries := make([]entry, 0, len(b.active))
+	for f, since := range b.active {
+		entries = append(entries, entry{f, since})
+	}
+	b.mu.Unlock()
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.name, b.name)) })
+	var names []string
+	for _, e := range entries[:min(len(entries), shownFiles)] {
+		names = append(names, path.Join(e.dir, e.name))
+	}
+	return names
+}
+
+// Message implements View.
+func (b *Backup) Message() any {
+	done, total := b.Share()
+	elapsed := time.Since(b.begin)
+	m := statusMessage{
+		MessageType: "status", SecondsElapsed: uint64(elapsed.Seconds()), PercentDone: Share(done, total),
+		TotalFiles: b.totalFiles.Load(), FilesDone: b.files.Load(), TotalBytes: total, BytesDone: done,
+		ErrorCount: b.errors.Load(), CurrentFiles: b.Current(),
+	}
+	if b.scanned.Load() {
+		m.SecondsRemaining = uint64(Remaining(done, total, elapsed).Seconds())
+	}
+	return m
+}
+
+// Finish tells how the backup ended.
+func (b *Backup) Finish(res archive.Result, dryRun bool) {
+	s := res.Summary
+	took := time.Since(b.begin)
+	id := ""
+	if res.Snapshot != nil && !res.Snapshot.ID.IsZero() {
+		id = res.Snapshot.ID.String()
+	}
+	if b.p.o.JSON {
+		b.p.Message(summaryMessage{
+			MessageType: "summary",
+			FilesNew:    s.FilesNew, FilesChanged: s.FilesChanged, FilesUnmodified: s.FilesUnmodified,
+			DirsNew: s.DirsNew, DirsChanged: s.DirsChanged, DirsUnmodified: s.DirsUnmodified,
+			DataBlobs: s.DataBlobs, TreeBlobs: s.TreeBlobs, DataAdded: s.DataAdded, DataAddedPacked: s.DataAddedPacked,
+			TotalFilesProcessed: s.TotalFilesProcessed, TotalBytesProcessed: s.TotalBytesProcessed,
+			TotalDuration: took.Seconds(), BackupStart: s.BackupStart, BackupEnd: s.BackupEnd,
+			SnapshotID: id, DryRun: dryRun,
+		})
+		return
+	}
+	b.p.Line("")
+	b.p.Line("Files:       %5d new, %5d changed, %5d unmodified", s.FilesNew, s.FilesChanged, s.FilesUnmodified)
+	b.p.Line("Dirs:        %5d new, %5d changed, %5d unmodified", s.DirsNew, s.DirsChanged, s.DirsUnmodified)
+	b.p.Detail(1, "Data Blobs:  %5d new", s.DataBlobs)
+	b.p.Detail(1, "Tree Blobs:  %5d new", s.TreeBlobs)
+	verb := "Added"
+	if dryRun {
+		verb = "Would add"
+	}
+	b.p.Line("%s to the repository: %-5s (%-5s stored)", verb, Bytes(s.DataAdded), Bytes(s.DataAddedPacked))
+	b.p.Line("")
+	b.p.Line("processed %d files, %s in %s", s.TotalFilesProcessed, Bytes(s.TotalBytesProcessed), Clock(took))
+	switch {
+	case dryRun:
+	case res.Skipped:
+		b.p.Line("nothing has changed: no snapshot is saved")
+	case id != "":
+		b.p.Line("snapshot %s saved", res.Snapshot.ID.Short())
+	}
+}
