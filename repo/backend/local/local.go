@@ -62,6 +62,8 @@ type Backend struct {
 	// reading while a file is created, so that no file is ever durable in a directory that is
 	// not. No other lock is taken under it.
 	mkdir sync.RWMutex
+
+	packs openPacks
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -179,6 +181,7 @@ func (b *Backend) Save(ctx context.Context, f backend.File, content []byte) erro
 	err := f.Check()
 	if err == nil {
 		err = b.publish(ctx, b.path(f), content, f.Kind != backend.Config)
+		b.packs.drop(b.path(f))
 	}
 	if err != nil {
 		return fmt.Errorf("save %v: %w", f, b.explain(err))
@@ -260,24 +263,37 @@ func (b *Backend) ReadAt(ctx context.Context, f backend.File, p []byte, offsetBy
 }
 
 func (b *Backend) readAt(ctx context.Context, f backend.File, p []byte, offsetBytes int64) error {
-	if offsetBytes < 0 {
-		return fmt.Errorf("negative offset: %w", backend.ErrShort)
+	if err := ready(ctx, f); err != nil {
+		return err
 	}
-	file, err := b.open(ctx, f)
+	if f.Kind == backend.Pack {
+		pack, err := b.packs.get(b.path(f), b.fsys.Open)
+		if err != nil {
+			return err
+		}
+		return errors.Join(readRange(pack.file, p, offsetBytes), b.packs.put(pack))
+	}
+	file, err := b.fsys.Open(b.path(f))
 	if err != nil {
 		return err
 	}
+	return errors.Join(readRange(file, p, offsetBytes), file.Close())
+}
+
+func readRange(file ReadFile, p []byte, offsetBytes int64) error {
+	if offsetBytes < 0 {
+		return fmt.Errorf("negative offset: %w", backend.ErrShort)
+	}
 	n, err := file.ReadAt(p, offsetBytes)
-	if n == len(p) {
-		err = nil // io.ReaderAt may say io.EOF at the very end
-		if n == 0 {
-			err = notBeyondEnd(file, offsetBytes)
-		}
+	switch {
+	case n == len(p) && n > 0:
+		return nil // io.ReaderAt may say io.EOF at the very end
+	case n == len(p):
+		return notBeyondEnd(file, offsetBytes)
+	case err == io.EOF:
+		return fmt.Errorf("it ends %d bytes early: %w", len(p)-n, backend.ErrShort)
 	}
-	if err == io.EOF {
-		err = fmt.Errorf("it ends %d bytes early: %w", len(p)-n, backend.ErrShort)
-	}
-	return errors.Join(err, file.Close())
+	return err
 }
 
 // notBeyondEnd gives the empty range the same answer as every other.
@@ -299,7 +315,10 @@ func (b *Backend) ReadAll(ctx context.Context, f backend.File, maxBytes int64) (
 }
 
 func (b *Backend) readAll(ctx context.Context, f backend.File, maxBytes int64) ([]byte, error) {
-	file, err := b.open(ctx, f)
+	if err := ready(ctx, f); err != nil {
+		return nil, err
+	}
+	file, err := b.fsys.Open(b.path(f))
 	if err != nil {
 		return nil, err
 	}
@@ -322,23 +341,17 @@ func (b *Backend) readAll(ctx context.Context, f backend.File, maxBytes int64) (
 	return nil, err
 }
 
-// open is for reading; what is not a regular file does not exist for List, nor here.
-func (b *Backend) open(ctx context.Context, f backend.File) (ReadFile, error) {
+// ready is what every call on a file begins with.
+func ready(ctx context.Context, f backend.File) error {
 	if err := f.Check(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return b.fsys.Open(b.path(f))
+	return ctx.Err()
 }
 
 // Stat implements backend.Backend.
 func (b *Backend) Stat(ctx context.Context, f backend.File) (backend.Info, error) {
-	err := f.Check()
-	if err == nil {
-		err = ctx.Err()
-	}
+	err := ready(ctx, f)
 	var info fs.FileInfo
 	if err == nil {
 		info, err = b.fsys.Stat(b.path(f))
@@ -426,13 +439,11 @@ func (b *Backend) listDir(dir string, kind backend.Kind, prefix string, fn func(
 
 // Remove implements backend.Backend.
 func (b *Backend) Remove(ctx context.Context, f backend.File) error {
-	err := f.Check()
-	if err == nil {
-		err = ctx.Err()
-	}
+	err := ready(ctx, f)
 	path := b.path(f)
 	if err == nil {
 		err = b.fsys.Remove(path)
+		b.packs.drop(path)
 	}
 	if err == nil && f.Kind != backend.Pack && f.Kind != backend.Lock {
 		err = b.fsys.SyncDir(filepath.Dir(path))
@@ -447,7 +458,7 @@ func (b *Backend) Remove(ctx context.Context, f backend.File) error {
 func (b *Backend) Location() string { return "local:" + b.root }
 
 // Close implements backend.Backend.
-func (b *Backend) Close() error { return nil }
+func (b *Backend) Close() error { return b.packs.close() }
 
 // Root returns the absolute path of the repository.
 func (b *Backend) Root() string { return b.root }
