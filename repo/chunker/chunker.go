@@ -86,7 +86,7 @@ func (c *Chunker) Cut(p []byte) int {
 	if len(p) <= MinBytes {
 		return len(p)
 	}
-	return c.scan(p, MinBytes)
+	return c.scanStreams(p, MinBytes)
 }
 
 // scan returns the first cut at or after from, which is at least windowBytes, or len(p).
@@ -102,14 +102,14 @@ func (c *Chunker) scan(p []byte, from int) int {
 
 // slide moves the window by one byte.
 func (c *Chunker) slide(d uint64, out, in byte) uint64 {
-	return d<<8 ^ c.mod[uint8(d>>topShift)] ^ c.out[out] ^ uint64(in)
+	return d<<8 ^ uint64(in) ^ c.out[out] ^ c.mod[uint8(d>>topShift)]
 }
 
 // fingerprint returns that of p.
 func (c *Chunker) fingerprint(p []byte) uint64 {
 	var d uint64
 	for _, b := range p {
-		d = d<<8 ^ c.mod[uint8(d>>topShift)] ^ uint64(b)
+		d = d<<8 ^ uint64(b) ^ c.mod[uint8(d>>topShift)]
 	}
 	return d
 }
