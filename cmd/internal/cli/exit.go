@@ -9,6 +9,7 @@ import (
 
 	"vitrine/cmd/internal/progress"
 	"vitrine/repo"
+	"vitrine/repo/lock"
 )
 
 // Exit codes. They are restic's, and this is the only file that knows the numbers.
@@ -39,6 +40,8 @@ func classify(ctx context.Context, err error) (code int, message string) {
 		code = exitNoRepository
 	case errors.Is(err, repo.ErrWrongPassword):
 		code = exitWrongPassword
+	case errors.Is(err, lock.ErrLocked):
+		return exitLocked, "Fatal: unable to create lock in backend: " + err.Error()
 	default:
 		code = exitError
 	}

@@ -64,8 +64,8 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupWork, newInit(a), newSnapshots(a), newLs(a))
-	add(groupCare, newUnlock(a))
+	add(groupWork, newInit(a), newSnapshots(a), newLs(a), newMount(a))
+	add(groupCare, newCheck(a), newUnlock(a))
 	add(groupInside, newCat(a), newList(a))
 	add(groupProgram, newVersion(a), newGenerate(a))
 	root.SetHelpCommandGroupID(groupProgram)

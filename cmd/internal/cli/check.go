@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"vitrine/cmd/internal/progress"
+	"vitrine/cmd/internal/wiring"
+	"vitrine/repo/check"
+)
+
+// checkOptions are the flags of check.
+type checkOptions struct {
+	readData  bool
+	subset    string
+	withCache bool
+	unused    bool
+}
+
+func newCheck(a *app) *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Look for damage in the repository",
+		Long: `Checks that every snapshot can be read: index and packs fit together, every tree is
+sound, and every blob it needs is there. --read-data also reads all data and verifies it.
+A check runs beside backups and mounts; it always reads the repository's own index.`,
+		Example: `  vitrine check
+  vitrine check --read-data-subset=2/10
+  vitrine check --read-data-subset=5%`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runCheck(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.readData, "read-data", false, "read and verify all data")
+	f.StringVar(&o.subset, "read-data-subset", "", "read and verify a `subset` of the packs: part n/t, or x%, or a size with suffix k, m, g or t of packs chosen at random")
+	f.BoolVar(&o.unused, "check-unused", false, "count the blobs that no snapshot needs")
+	f.BoolVar(&o.withCache, "with-cache", false, "accepted for compatibility: the index cache is never trusted here")
+	return cmd
+}
+
+func (a *app) runCheck(ctx context.Context, o checkOptions) error {
+	if o.readData && o.subset != "" {
+		return usagef("vitrine check", "--read-data and --read-data-subset exclude each other")
+	}
+	r, err := a.openRepository(ctx, wiring.NoIndex)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return a.withLock(ctx, r, false, func(ctx context.Context) error {
+		show := progress.NewCheck(a.print)
+		res, err := check.Run(ctx, r, check.Options{ReadData: o.readData, Subset: o.subset, Unused: o.unused}, show)
+		show.End()
+		if err != nil {
+			return fmt.Errorf("check: %w", err)
+		}
+		show.Finish(res, o.unused)
+		switch {
+		case res.Errors == 1:
+			return errors.New("the repository contains 1 error, named above")
+		case res.Errors > 1:
+			return fmt.Errorf("the repository contains %d errors, named above", res.Errors)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vitrine/cmd/internal/wiring"
+	"vitrine/fs"
+)
+
+// mountOptions are the flags of mount.
+type mountOptions struct {
+	filterFlags
+	allowOther           bool
+	noDefaultPermissions bool
+	ownerRoot            bool
+	pathTemplates        []string
+	timeTemplate         string
+}
+
+func newMount(a *app) *cobra.Command {
+	var o mountOptions
+	cmd := &cobra.Command{
+		Use:   "mount [flags] mountpoint",
+		Short: "Show the snapshots as directories",
+		Long: `Mounts the repository, read-only, on an existing empty directory and serves it until
+Ctrl-C, SIGTERM or umount. New snapshots appear by themselves, and no lock is held.
+
+  ids/<id>                every snapshot by its ID
+  snapshots/<time>        by time
+  hosts/<host>/<time>     by host
+  tags/<tag>/<time>       by tag
+
+The lists of times have an entry "latest". --path-template sets other names, with %i (short ID),
+%I (ID), %u (user), %h (host), %t (tag) and %T (time, as --time-template says in the manner of
+Go: it shows Mon Jan 2 15:04:05 -0700 MST 2006).`,
+		Example: `  vitrine mount /mnt/backup
+  cp -a /mnt/backup/snapshots/latest/home/anna/letters .`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("vitrine mount", "name one directory to mount on")
+			}
+			return a.runMount(cmd.Context(), o, args[0])
+		},
+	}
+	f := cmd.Flags()
+	o.register(f, "")
+	f.BoolVar(&o.allowOther, "allow-other", false, "let other users read too, as far as modes and owners allow")
+	f.BoolVar(&o.noDefaultPermissions, "no-default-permissions", false, "with --allow-other, let everybody read everything")
+	f.BoolVar(&o.ownerRoot, "owner-root", false, "show root as the owner of everything")
+	f.StringArrayVar(&o.pathTemplates, "path-template", nil, "`template` for the directories of snapshots (repeatable)")
+	f.StringVar(&o.timeTemplate, "time-template", time.RFC3339, "`template` for times")
+	return cmd
+}
+
+// mountedMessage tells under --json that the mount is ready.
+type mountedMessage struct {
+	MessageType string `json:"message_type"` // mounted
+	Mountpoint  string `json:"mountpoint"`
+}
+
+func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
+	location, err := a.global.where("repo")
+	if err != nil {
+		return err
+	}
+	r, err := a.openRepository(ctx, wiring.CachedIndex)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	repoDir, err := wiring.LocalDir(location)
+	if err == nil {
+		repoDir, err = filepath.Abs(repoDir)
+	}
+	if err != nil {
+		return err
+	}
+	server, err := fs.Mount(ctx, dir, r, fs.Options{
+		AllowOther: o.allowOther, OwnerRoot: o.ownerRoot, NoDefaultPermissions: o.noDefaultPermissions,
+		Filter: o.filter(), PathTemplates: o.pathTemplates, TimeTemplate: o.timeTemplate,
+		RepoPath: repoDir, Log: a.print.Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	if a.print.JSONMode() {
+		a.print.Message(mountedMessage{"mounted", dir})
+	}
+	a.print.Line("Now serving the repository at %s", dir)
+	a.print.Line("Leave it with Ctrl-C here, or with: umount %s", dir)
+	return a.serve(ctx, server, dir)
+}
+
+// serve waits until the mount is gone. A signal is the usual end of a mount and no error; when
+// programs still use files of it, they may finish, unless a second signal comes.
+func (a *app) serve(ctx context.Context, server *fs.Server, dir string) error {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		server.Wait()
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	if err := server.Unmount(); err != nil {
+		return err
+	}
+	select {
+	case <-gone:
+	case <-time.After(time.Second):
+		a.print.Warn("%s is unmounted, but programs still read from it; waiting for them (Ctrl-C again ends at once)", dir)
+		<-gone
+	}
+	return nil
+}
