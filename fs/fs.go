@@ -1,30 +1,42 @@
-// Package fs serves snapshots as a read-only file system through FUSE.
+// Package fs serves snapshots as a read-only file system through FUSE: the tree of package
+// fs/tree at the top, the verified plain bytes of blobs below it.
+//
+// One read(2), step by step: the kernel asks for up to 1 MiB of a node; the tree finds the
+// entry, and for files of several chunks the layout that says which chunks the range
+// touches; each chunk comes from the blob cache or, once for all who wait for it, from Source,
+// which verifies it; the reply refers to the cached bytes, without a copy. What will be read
+// next is noted for readahead, which never blocks.
+//
+// # What the kernel is told
+//
+// Open, opendir, flush and access are answered with ENOSYS once: the kernel then stops asking
+// and keeps its caches between opens. Entries and attributes inside a snapshot never expire; the
+// lists of snapshots expire after a second, and the kernel is notified when they change.
+// Nothing is locked across I/O, and no request waits for a refresh of the lists.
+//
+// # Interrupts
+//
+// A request is finished even if its caller was interrupted. Go programs, for one, are
+// interrupted all the time, and must not see an error for it; the fetch is shared with
+// others anyway. Whoever waits for pages of a file can still be killed: the kernel reads those in
+// the background.
+//
+// # Errors
+//
+// What is damaged or missing is EIO for just the range, and a line in the log with path, blob
+// and pack; everything else stays readable. errno.go is the only place that makes an errno.
 package fs
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
-	"vitrine/repo/backend"
-	"vitrine/repo/blob"
+	"vitrine/fs/tree"
 	"vitrine/repo/snapshot"
 )
 
-// Source is what a mount reads from; *repo.Repository is one. All methods may be called in
-// parallel.
-type Source interface {
-	// ListFiles lists the files of a kind; the mount asks for snapshots, every
-	// Options.RefreshEvery.
-	ListFiles(ctx context.Context, kind backend.Kind) ([]backend.Info, error)
-	// LoadSnapshot reads one snapshot. The result is shared and not changed.
-	LoadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot, error)
-	// LookupBlob tells where a blob is stored and how long it is; false when unknown.
-	LookupBlob(h blob.Handle) (blob.Location, bool, error)
-	// ReadBlob returns the verified plain bytes, appended to buf[:0]. For a blob that is
-	// unknown or whose pack is gone it looks for newer index files first.
-	ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error)
-}
+// Source is what a mount reads from; *repo.Repository is one.
+type Source = tree.Source
 
 // Options say how Mount shows the repository. The zero value is usable.
 type Options struct {
@@ -32,7 +44,7 @@ type Options struct {
 	AllowOther bool
 	// OwnerRoot shows every file as owned by root.
 	OwnerRoot bool
-	// NoDefaultPermissions leaves out the kernel's check of modes and owners.
+	// NoDefaultPermissions leaves out the kernel's check of modes, owners and ACLs.
 	NoDefaultPermissions bool
 	// NonEmpty allows a mount point that has entries; they are hidden while mounted.
 	NonEmpty bool
@@ -40,7 +52,7 @@ type Options struct {
 	// Filter selects the snapshots that are shown.
 	Filter snapshot.Filter
 	// PathTemplates lay out the snapshots; nil means DefaultPathTemplates. Verbs: %i short
-	// ID, %I ID, %u user, %h host, %t tag (one path per tag), %T time, %% percent sign.
+	// ID, %I ID, %u user, %h host, %t tag (one path for each), %T time, %% percent sign.
 	PathTemplates []string
 	// TimeTemplate formats %T, as time.Format does; "" means time.RFC3339.
 	TimeTemplate string
@@ -53,7 +65,7 @@ type Options struct {
 	RefreshEvery time.Duration
 
 	// RepoPath is the repository's directory when it is on a local disk: Mount refuses a
-	// mount point that would cover it, and df shows the numbers of its disk.
+	// mount point that would cover it or lies in it, and df shows the numbers of its disk.
 	RepoPath string
 
 	// Log receives what goes wrong while serving; nil discards it.
@@ -67,22 +79,16 @@ const (
 )
 
 // DefaultPathTemplates is the layout of a mount.
-var DefaultPathTemplates = []string{"ids/%i", "snapshots/%T", "hosts/%h/%T", "tags/%t/%T"}
+var DefaultPathTemplates = tree.DefaultPathTemplates
 
-// Server is a mounted file system.
-type Server struct{}
-
-// Mount shows the snapshots of src below dir. It returns when they can be read there. ctx
-// bounds only the setting up; the mount lasts until Unmount, or until somebody else
-// unmounts dir.
-func Mount(ctx context.Context, dir string, src Source, o Options) (*Server, error) {
-	panic("not yet")
+func (o *Options) setDefaults() {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = DefaultCacheBytes
+	}
+	if o.RefreshEvery == 0 {
+		o.RefreshEvery = DefaultRefresh
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 }
-
-// Unmount takes the file system away. When programs still use it, it is detached from the
-// directory tree at once and goes on serving those until they leave. Either way
-// Wait returns when the last one has left.
-func (s *Server) Unmount() error { panic("not yet") }
-
-// Wait returns when the file system is gone and all that served it has stopped.
-func (s *Server) Wait() { panic("not yet") }

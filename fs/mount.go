@@ -1,0 +1,235 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"vitrine/cache/blobcache"
+	"vitrine/fs/tree"
+	"vitrine/repo/blob"
+)
+
+const (
+	maxRequestBytes = 1 << 20 // the most that Linux puts into one request
+	maxBackground   = 64      // requests for readahead that the kernel sends at a time
+	// inflightBytes bounds the buffers for incoming requests.
+	inflightBytes = 64 << 20
+	// kernelReadahead is what the kernel reads ahead, in KiB, where we may say so.
+	kernelReadahead = 4096
+)
+
+// Server is a mounted file system.
+type Server struct {
+	dir   string
+	fuse  *fuse.Server
+	nodes *nodes
+	log   *slog.Logger
+
+	stop context.CancelFunc // ends the loads, the refresher and the readahead
+	done chan struct{}      // closed when all that served has stopped
+
+	unmountMu sync.Mutex // serializes Unmount; guards detached
+	detached  bool
+}
+
+// Mount shows the snapshots of src below dir. It returns when they can be read there. ctx
+// bounds only the setting up; the mount lasts until Unmount, or until somebody else
+// unmounts dir.
+func Mount(ctx context.Context, dir string, src Source, o Options) (*Server, error) {
+	o.setDefaults()
+	dir, err := checkMountPoint(dir, &o)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tree.New(src, tree.Options{
+		Filter: o.Filter, PathTemplates: o.PathTemplates, TimeTemplate: o.TimeTemplate,
+		OwnerRoot: o.OwnerRoot, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
+		CacheBytes: o.CacheBytes / 4, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.Refresh(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("list snapshots: %w", err), t.Close())
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n := &nodes{
+		refuse: newRefuse(), tree: t, src: src, log: o.Log, diskPath: o.RepoPath,
+		blobs: blobcache.NewBlobs(o.CacheBytes - o.CacheBytes/4),
+		base:  func() context.Context { return life },
+	}
+	ahead := newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id) })
+	n.ahead = ahead
+	s := &Server{dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{})}
+	if s.fuse, err = fuse.NewServer(n, dir, mountOptions(&o)); err != nil {
+		stop()
+		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), n.closeCaches())
+	}
+	go s.serve(life, ahead, o.RefreshEvery)
+	if err := s.fuse.WaitMount(); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), s.Unmount())
+	}
+	if err := raiseReadahead(dir); err != nil {
+		s.log.Debug("kernel readahead stays as it is", "err", err)
+	}
+	return s, nil
+}
+
+// mountOptions are what DESIGN.md section 4 measured as best.
+func mountOptions(o *Options) *fuse.MountOptions {
+	m := &fuse.MountOptions{
+		AllowOther: o.AllowOther, FsName: "vitrine", Name: "vitrine",
+		Options:                  []string{"ro"},
+		DirectMount:              os.Geteuid() == 0,
+		DirectMountFlags:         unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY | unix.MS_NOATIME,
+		MaxWrite:                 maxRequestBytes,
+		MaxBackground:            maxBackground,
+		MaxInflightRequestBytes:  inflightBytes,
+		DisableSplice:            true,
+		EnableSymlinkCaching:     true,
+		ExplicitDataCacheControl: true,
+		ExtraCapabilities:        fuse.CAP_NO_OPENDIR_SUPPORT,
+		// The kernel knows how to obey ACLs. It asks for them file by file, so it does so
+		// only where there is somebody to obey.
+		EnableAcl: o.AllowOther && !o.NoDefaultPermissions,
+		Logger:    slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		PanicHandler: func(p any) fuse.Status {
+			o.Log.Error("panic while serving a request: this is a bug", "panic", p, "stack", string(stack()))
+			return fuse.EIO
+		},
+	}
+	if !o.NoDefaultPermissions {
+		m.Options = append(m.Options, "default_permissions")
+	}
+	return m
+}
+
+// serve owns everything that runs for the mount.
+func (s *Server) serve(life context.Context, ahead *sequential, every time.Duration) {
+	defer close(s.done)
+	var wg sync.WaitGroup
+	wg.Go(func() { ahead.work(life) })
+	if every > 0 {
+		wg.Go(func() { s.refresh(life, every) })
+	}
+	s.fuse.Serve() // returns when every request is answered and no more can come
+	s.stop()
+	ahead.close()
+	wg.Wait()
+	if err := s.nodes.closeCaches(); err != nil {
+		s.log.Warn("cannot close the caches of the mount", "err", err)
+	}
+}
+
+func (n *nodes) closeCaches() error { return errors.Join(n.blobs.Close(), n.tree.Close()) }
+
+// refresh looks for new snapshots until life ends.
+func (s *Server) refresh(life context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-life.Done():
+			return
+		case <-tick.C:
+		}
+		changed, err := s.nodes.tree.Refresh(life)
+		if life.Err() != nil {
+			return
+		}
+		if err != nil && !failing {
+			s.log.Warn("cannot look for new snapshots; trying on", "err", err)
+		}
+		failing = err != nil
+		for _, id := range changed {
+			// The kernel forgets the listing and the attributes. Names are not
+			// worth a notification: they expire after listTimeout.
+			s.fuse.InodeNotify(uint64(id), 0, 0)
+		}
+	}
+}
+
+// Unmount takes the file system away. When programs still use it, it is detached from the
+// directory tree at once and goes on serving those until they leave. Either way
+// Wait returns when the last one has left.
+func (s *Server) Unmount() error {
+	s.unmountMu.Lock()
+	defer s.unmountMu.Unlock()
+	if s.detached || s.stopped() {
+		return nil
+	}
+	err := s.detachRetrying()
+	if errors.Is(err, unix.EBUSY) {
+		s.log.Warn("programs still use the mount: it is detached and ends when they leave", "dir", s.dir)
+		if err = detach(s.dir, true); err == nil {
+			s.detached = true
+			return nil
+		}
+	}
+	if err != nil {
+		if s.stopped() { // somebody else was faster
+			return nil
+		}
+		return fmt.Errorf("unmount %s: %w", s.dir, err)
+	}
+	s.detached = true
+	s.stop() // nobody waits for what is being fetched
+	<-s.done
+	return nil
+}
+
+func (s *Server) stopped() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// detachRetrying gives the kernel a moment: it closes files after the program that had them
+// open was told so.
+func (s *Server) detachRetrying() error {
+	var err error
+	for pause := 5 * time.Millisecond; pause < 100*time.Millisecond; pause *= 2 {
+		if err = detach(s.dir, false); !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return err
+}
+
+// detach unmounts dir, at once or when nobody uses it. Busy is of class EBUSY.
+func detach(dir string, lazy bool) error {
+	flags, arg := unix.UMOUNT_NOFOLLOW, "-u"
+	if lazy {
+		flags, arg = flags|unix.MNT_DETACH, "-uz"
+	}
+	err := unix.Unmount(dir, flags)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	// Other users than root go through the set-uid program that mounted it.
+	out, err := exec.Command("fusermount3", arg, dir).CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if !lazy {
+		return fmt.Errorf("%w: fusermount3: %s", unix.EBUSY, out)
+	}
+	return fmt.Errorf("fusermount3: %w: %s", err, out)
+}
+
+// Wait returns when the file system is gone and all that served it has stopped.
+func (s *Server) Wait() { <-s.done }
