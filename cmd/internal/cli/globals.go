@@ -8,9 +8,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// source says where one repository is and how to get at its password. There are two of
+// access says where one repository is and how to get at its password. There are two of
 // them: the repository of the command, and the one that --from-… names.
-type source struct {
+type access struct {
 	location        string
 	locationFile    string
 	password        string // from the environment only: a flag would show it to everybody
@@ -21,7 +21,7 @@ type source struct {
 
 // globals are the flags that every command knows.
 type globals struct {
-	source
+	access
 	json          bool
 	quiet         bool
 	verbose       int
@@ -76,7 +76,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 }
 
 // registerFrom defines the flags of the second repository.
-func (s *source) registerFrom(f *pflag.FlagSet, noPassword *bool, purpose string) {
+func (s *access) registerFrom(f *pflag.FlagSet, noPassword *bool, purpose string) {
 	f.StringVar(&s.location, "from-repo", "", "the `repository` "+purpose+" ($VITRINE_FROM_REPOSITORY)")
 	f.StringVar(&s.locationFile, "from-repository-file", "", "read the location of that repository from a `file` ($VITRINE_FROM_REPOSITORY_FILE)")
 	f.StringVar(&s.passwordFile, "from-password-file", "", "read its password from a `file` ($VITRINE_FROM_PASSWORD_FILE)")

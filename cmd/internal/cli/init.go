@@ -81,7 +81,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 	if ro.Polynomial, err = a.fromPolynomial(ctx, o); err != nil {
 		return err
 	}
-	if ro.Password, err = a.password(ctx, &a.global.source, "new repository", true, a.global.noPassword); err != nil {
+	if ro.Password, err = a.password(ctx, &a.global.access, "new repository", true, a.global.noPassword); err != nil {
 		return err
 	}
 	be, err := wiring.CreateBackend(location)

@@ -48,7 +48,7 @@ type app struct {
 	env            lookup
 	lines          *bufio.Reader // stdin, for passwords one to a line
 	global         globals
-	from           source            // the second repository of init and copy
+	from           access            // the second repository of init and copy
 	print          *progress.Printer // nil until setup has read the flags
 	stdinIsData    bool              // a backup reads standard input, which so holds no password
 }

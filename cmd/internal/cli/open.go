@@ -13,7 +13,7 @@ import (
 )
 
 // where returns the location of a repository, from the flag or from the file it names.
-func (s *source) where(flag string) (string, error) {
+func (s *access) where(flag string) (string, error) {
 	switch {
 	case s.location != "" && s.locationFile != "":
 		return "", fmt.Errorf("--%s and --%s-file exclude each other", flag, flagFile(flag))
@@ -38,7 +38,7 @@ func flagFile(flag string) string { return strings.TrimSuffix(flag, "repo") + "r
 
 // openRepository opens the repository that the global flags name. The caller closes it.
 func (a *app) openRepository(ctx context.Context, use wiring.IndexUse) (*repo.Repository, error) {
-	r, err := a.open(ctx, &a.global.source, "repo", a.global.noPassword, use)
+	r, err := a.open(ctx, &a.global.access, "repo", a.global.noPassword, use)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (a *app) openRepository(ctx context.Context, use wiring.IndexUse) (*repo.Re
 	return r, nil
 }
 
-func (a *app) open(ctx context.Context, s *source, flag string, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
+func (a *app) open(ctx context.Context, s *access, flag string, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
 	location, err := s.where(flag)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (a *app) open(ctx context.Context, s *source, flag string, noPassword bool,
 	return a.openWithPassword(ctx, be, s, noPassword, use)
 }
 
-func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *source, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
+func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *access, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
 	password, err := a.password(ctx, s, "repository", false, noPassword)
 	if err != nil {
 		return nil, errors.Join(err, be.Close())

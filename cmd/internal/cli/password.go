@@ -22,7 +22,7 @@ var errEmptyPassword = errors.New("the password is empty; if that is meant, say 
 // password obtains the password of a repository: from a file, a command, the environment,
 // the terminal (twice when it is a new one) or, without a terminal, the first line of
 // standard input. It never comes from an argument, and it is in no message.
-func (a *app) password(ctx context.Context, s *source, what string, isNew, none bool) ([]byte, error) {
+func (a *app) password(ctx context.Context, s *access, what string, isNew, none bool) ([]byte, error) {
 	given := s.passwordFile != "" || s.passwordCommand != "" || s.password != ""
 	switch {
 	case none && given:

@@ -64,7 +64,7 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupWork, newInit(a), newSnapshots(a), newLs(a), newMount(a))
+	add(groupWork, newInit(a), newBackup(a), newSnapshots(a), newLs(a), newMount(a))
 	add(groupCare, newCheck(a), newUnlock(a))
 	add(groupInside, newCat(a), newList(a))
 	add(groupProgram, newVersion(a), newGenerate(a))

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"vitrine/repo/source"
+	"vitrine/repo/source/pattern"
+)
+
+// targetFlags name what is backed up, beside the arguments.
+type targetFlags struct {
+	filesFrom, filesFromVerbatim, filesFromRaw []string
+}
+
+func (o *targetFlags) register(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.filesFrom, "files-from", nil, "read patterns of files to back up from a `file`, - for standard input (repeatable)")
+	f.StringArrayVar(&o.filesFromVerbatim, "files-from-verbatim", nil, "read names of files to back up from a `file`, one a line (repeatable)")
+	f.StringArrayVar(&o.filesFromRaw, "files-from-raw", nil, "read names of files to back up from a `file`, each ended by a zero byte (repeatable)")
+}
+
+func (o *targetFlags) filesFromGiven() bool {
+	return len(o.filesFrom)+len(o.filesFromVerbatim)+len(o.filesFromRaw) > 0
+}
+
+// targets collects the names of all lists, and the arguments.
+func (o *targetFlags) targets(a *app, args []string) ([]string, error) {
+	var all []string
+	globs := func(r io.Reader) ([]string, error) {
+		found, unmatched, err := source.ReadGlobs(r)
+		for _, pattern := range unmatched {
+			a.print.Warn("pattern %q does not match any files, skipping", pattern)
+		}
+		return found, err
+	}
+	for _, list := range []struct {
+		files []string
+		read  func(io.Reader) ([]string, error)
+	}{{o.filesFrom, globs}, {o.filesFromVerbatim, source.ReadVerbatim}, {o.filesFromRaw, source.ReadRaw}} {
+		for _, name := range list.files {
+			found, err := readList(a, name, list.read)
+			if err != nil {
+				return nil, fmt.Errorf("read the list of files %s: %w", name, err)
+			}
+			all = append(all, found...)
+		}
+	}
+	return append(all, args...), nil
+}
+
+// readList reads a list from a file, or from standard input when it is called "-".
+func readList(a *app, name string, read func(io.Reader) ([]string, error)) ([]string, error) {
+	if name == "-" {
+		return read(a.stdin)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return read(f)
+}
+
+// absolute makes the names absolute; one that cannot be made so is left as it is.
+func absolute(names []string) []string {
+	out := slices.Clone(names)
+	for i, name := range out {
+		if abs, err := filepath.Abs(name); err == nil {
+			out[i] = abs
+		}
+	}
+	return out
+}
+
+// excludeFlags say what is left out of a backup.
+type excludeFlags struct {
+	excludes, iexcludes         []string
+	excludeFiles, iexcludeFiles []string
+	ifPresent                   []string
+	caches                      bool
+	largerThan                  string
+	oneFileSystem               bool
+}
+
+func (o *excludeFlags) register(f *pflag.FlagSet) {
+	f.StringArrayVarP(&o.excludes, "exclude", "e", nil, "leave out what matches the `pattern` (repeatable)")
+	f.StringArrayVar(&o.iexcludes, "iexclude", nil, "the same, upper and lower case being equal: `pattern` (repeatable)")
+	f.StringArrayVar(&o.excludeFiles, "exclude-file", nil, "read patterns to leave out from a `file` (repeatable)")
+	f.StringArrayVar(&o.iexcludeFiles, "iexclude-file", nil, "the same, upper and lower case being equal: `file` (repeatable)")
+	f.StringArrayVar(&o.ifPresent, "exclude-if-present", nil, "leave out the content of directories with a file of this name, and if a header is given only when it begins so: `filename[:header]` (repeatable)")
+	f.BoolVar(&o.caches, "exclude-caches", false, "leave out the content of directories with a CACHEDIR.TAG (https://bford.info/cachedir/)")
+	f.StringVar(&o.largerThan, "exclude-larger-than", "", "leave out files above this `size` (suffixes k, m, g, t)")
+	f.BoolVarP(&o.oneFileSystem, "one-file-system", "x", false, "stay on the file systems of the targets")
+}
+
+// filter makes the filter of the flags.
+func (o *excludeFlags) filter(getenv func(string) string) (*source.Filter, error) {
+	filter := &source.Filter{OneFileSystem: o.oneFileSystem}
+	excludes, err := readPatternFiles(o.excludes, o.excludeFiles, getenv)
+	if err != nil {
+		return nil, err
+	}
+	iexcludes, err := readPatternFiles(o.iexcludes, o.iexcludeFiles, getenv)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range []struct {
+		patterns []string
+		fold     bool
+	}{{excludes, false}, {iexcludes, true}} {
+		if len(c.patterns) == 0 {
+			continue
+		}
+		list, err := pattern.Compile(c.patterns, c.fold)
+		if err != nil {
+			return nil, fmt.Errorf("exclude: %w", err)
+		}
+		filter.Patterns = append(filter.Patterns, list)
+	}
+	if o.caches {
+		filter.Tags = append(filter.Tags, source.CacheTag)
+	}
+	for _, s := range o.ifPresent {
+		tag, err := source.ParseTagFile(s)
+		if err != nil {
+			return nil, fmt.Errorf("--exclude-if-present: %w", err)
+		}
+		filter.Tags = append(filter.Tags, tag)
+	}
+	if o.largerThan != "" {
+		if filter.MaxFileBytes, err = source.ParseSize(o.largerThan); err != nil {
+			return nil, fmt.Errorf("--exclude-larger-than: %w", err)
+		}
+	}
+	return filter, nil
+}
+
+// readPatternFiles appends the patterns in the files to those given.
+func readPatternFiles(given, files []string, getenv func(string) string) ([]string, error) {
+	all := slices.Clone(given)
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("read the exclude file: %w", err)
+		}
+		patterns, err := source.ReadPatterns(f, getenv)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read the exclude file %s: %w", name, err)
+		}
+		all = append(all, patterns...)
+	}
+	return all, nil
+}
+
+// interruptible returns standard input as a reader that ends with the context: a read from a
+// pipe that nobody writes to blocks for ever. The read below it goes on until the process ends, which
+// is soon.
+func (a *app) interruptible(ctx context.Context) io.Reader {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		_, err := io.CopyBuffer(w, struct{ io.Reader }{a.stdin}, make([]byte, 1<<20))
+		w.CloseWithError(err)
+	}()
+	return r
+}
