@@ -1,0 +1,146 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+)
+
+const (
+	// refreshEvery is the age at which a lock is replaced by a new one.
+	refreshEvery = 5 * time.Minute
+	// lostAfter is the age at which a lock that cannot be replaced is given up: early enough
+	// that the work under it has ended when others may take it for stale.
+	lostAfter = staleAfter - refreshEvery
+	// lookEvery is how often the clock is looked at. It is short, because timers stand still
+	// while a computer sleeps: after that, a lock that is old must be noticed at once.
+	lookEvery = time.Second
+	// refreshRetry is the wait after a refresh that failed.
+	refreshRetry = 30 * time.Second
+	// refreshTime bounds one refresh.
+	refreshTime = time.Minute
+)
+
+// holding is a lock while it is held. Its refresher is the only user until it has ended.
+type holding struct {
+	*client
+	id       blob.ID
+	made     time.Time // of the lock file
+	leftover []blob.ID // replaced lock files that could not be removed
+}
+
+// hold starts the refresher of a lock file that was just made.
+func (c *client) hold(ctx context.Context, id blob.ID, made time.Time) (context.Context, *Lock) {
+	h := &holding{client: c, id: id, made: made}
+	held, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := h.refresh(held); err != nil {
+			c.log.Error("the lock on the repository is lost, work ends", "error", err)
+			cancel(err)
+		}
+	}()
+	return held, &Lock{release: sync.OnceValue(func() error {
+		cancel(context.Canceled)
+		<-done
+		return h.removeAll(ctx)
+	})}
+}
+
+// removeAll removes every lock file of this lock.
+func (h *holding) removeAll(ctx context.Context) error {
+	var errs []error
+	for _, id := range append(h.leftover, h.id) {
+		if err := h.remove(ctx, id); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("release lock: %w; `vitrine unlock` removes it when this program has ended", errors.Join(errs...))
+	}
+	return nil
+}
+
+// refresh keeps the lock young until ctx ends, then it returns nil. An error of class ErrLost says
+// that it did not succeed.
+func (h *holding) refresh(ctx context.Context) error {
+	var notBefore time.Time
+	for sleep(ctx, lookEvery) == nil {
+		now := h.now()
+		age := h.age(now)
+		if age < refreshEvery || now.Before(notBefore) && age < lostAfter {
+			continue
+		}
+		err := h.replace(ctx)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if errors.Is(err, ErrLost) {
+			return err
+		}
+		if age >= lostAfter {
+			return fmt.Errorf("%w: it could not be refreshed for %v: %w", ErrLost, age.Round(time.Second), err)
+		}
+		h.log.Warn("lock could not be refreshed, trying again", "error", err)
+		notBefore = h.now().Add(refreshRetry)
+	}
+	return nil
+}
+
+// age is by the wall clock, which others compare the time in the lock file with; it goes on while
+// the computer sleeps.
+func (h *holding) age(now time.Time) time.Duration { return now.Round(0).Sub(h.made.Round(0)) }
+
+// replace makes a new lock file and removes the old one. The old one must be there: if it is
+// not, somebody has broken the lock and may have taken one that excludes ours. While it is there
+// nobody can have, even if it is old.
+func (h *holding) replace(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	defer cancel()
+	if err := h.mustExist(ctx); err != nil {
+		return err
+	}
+	id, made, err := h.save(ctx)
+	if err == nil && h.age(made) >= staleAfter {
+		// Old enough to have been removed by an unlock just now: look again, as Acquire does.
+		if err = sleep(ctx, settleTime); err == nil {
+			err = h.mustExist(ctx)
+		}
+	}
+	if err != nil {
+		h.leftover = append(h.leftover, id) // it may be there
+		return err
+	}
+	h.leftover = append(h.leftover, h.id)
+	h.id, h.made = id, made
+	kept := h.leftover[:0]
+	for _, old := range h.leftover {
+		if err := h.remove(ctx, old); err != nil {
+			h.log.Warn("old lock file could not be removed, trying again later", "error", err)
+			kept = append(kept, old)
+		}
+	}
+	h.leftover = kept
+	return nil
+}
+
+// mustExist returns ErrLost when the lock file is not in the repository.
+func (h *holding) mustExist(ctx context.Context) error {
+	infos, err := h.files.ListFiles(ctx, backend.Lock)
+	if err != nil {
+		return err
+	}
+	name := h.id.String()
+	for _, file := range infos {
+		if file.Name == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: somebody removed it", ErrLost)
+}
