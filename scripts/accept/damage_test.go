@@ -49,7 +49,7 @@ func TestDamagedFiles(t *testing.T) {
 				l.password = whole.password
 				l.must("cp", "-a", whole.repo, l.repo)
 				if kind == "locks" {
-					l.store("locks", master.seal([]byte(lock)))
+					l.store("locks", l.seal(master, lock))
 				}
 				files := l.files(kind)
 				sort.Strings(files)

@@ -48,7 +48,7 @@ func TestExitCodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		lock := fmt.Sprintf(`{"time":%q,"exclusive":true,"hostname":%q,"username":"test","pid":%d}`, time.Now().Format(time.RFC3339Nano), host, os.Getpid())
-		held.store("locks", master.seal([]byte(lock)))
+		held.store("locks", l.seal(master, lock))
 		held.fails(11, "lock", "backup", source)
 		held.vitrine("unlock", "--remove-all")
 		held.vitrine("backup", source)
@@ -61,7 +61,7 @@ func TestExitCodes(t *testing.T) {
 		if err := os.Remove(future.repo + "/config"); err != nil {
 			t.Fatal(err)
 		}
-		write(t, future.repo+"/config", string(master.seal([]byte(config))))
+		write(t, future.repo+"/config", string(l.seal(master, config)))
 		for _, command := range []string{"snapshots", "check", "backup " + source, "mount " + l.dir} {
 			future.fails(1, "version 3", strings.Fields(command)...)
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"vitrine/scripts/internal/sample"
 )
 
 var (
@@ -42,7 +44,7 @@ func run(m *testing.M) (int, error) {
 	if base, err = filepath.EvalSymlinks(dir); err != nil {
 		return 0, err
 	}
-	goCache := goEnv("GOCACHE") // before the environment changes
+	goCache := sample.GoEnv("GOCACHE") // before the environment changes
 	// The settings of whoever runs this must not reach the programs under test.
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
@@ -65,12 +67,4 @@ func run(m *testing.M) (int, error) {
 		return 0, fmt.Errorf("build vitrine: %w\n%s", err, out)
 	}
 	return m.Run(), nil
-}
-
-func goEnv(name string) string {
-	out, err := exec.Command("go", "env", name).Output()
-	if err != nil {
-		return "" // the build that follows will say what is wrong
-	}
-	return strings.TrimSpace(string(out))
 }

@@ -2,15 +2,15 @@ package accept
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"vitrine/scripts/internal/sample"
 )
 
 // realTree returns a directory of real files with a few made ones, shared by all tests and
@@ -40,8 +40,8 @@ func built(t *testing.T, tree func() (string, error)) string {
 
 var littleTree = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(base, "small")
-	src := goEnv("GOROOT") + "/src/"
-	if err := copyInto(dir, src+"net", src+"crypto", src+"encoding"); err != nil {
+	src := sample.GoEnv("GOROOT") + "/src/"
+	if err := sample.Copy(dir, src+"net", src+"crypto", src+"encoding"); err != nil {
 		return "", err
 	}
 	return dir, addMade(filepath.Join(dir, "made"))
@@ -49,49 +49,11 @@ var littleTree = sync.OnceValues(func() (string, error) {
 
 var largeTree = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(base, "large")
-	for _, from := range []string{goEnv("GOMODCACHE"), goEnv("GOROOT"), "/usr/share", "/usr/include", "/usr/bin", "/usr/lib", "/usr/sbin"} {
-		if err := copyInto(dir, from); err != nil {
-			return "", err
-		}
-		files, sizeBytes, err := measure(dir)
-		if err != nil {
-			return "", err
-		}
-		if files >= 50_000 && sizeBytes >= 2<<30 {
-			return dir, addMade(filepath.Join(dir, "made"))
-		}
+	if err := sample.CopyUntil(dir, 50_000, 2<<30); err != nil {
+		return "", err
 	}
-	return "", errors.New("this machine has no 50 000 files and 2 GiB to copy")
+	return dir, addMade(filepath.Join(dir, "made"))
 })
-
-// copyInto copies trees, under their full paths, into a directory.
-func copyInto(dir string, from ...string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for _, f := range from {
-		if out, err := exec.Command("cp", "-a", "--parents", f, dir).CombinedOutput(); err != nil {
-			return fmt.Errorf("copy %s: %w\n%s", f, err, clip(string(out)))
-		}
-	}
-	return nil
-}
-
-// measure counts the regular files below dir and their bytes.
-func measure(dir string) (files int, sizeBytes int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			files++
-			sizeBytes += info.Size()
-		}
-		return err
-	})
-	return files, sizeBytes, err
-}
 
 // addMade writes what real trees seldom have side by side: a file of many chunks, one of zeros, one
 // that no compressor shrinks, hard links, symlinks, xattrs, an empty directory.
