@@ -134,7 +134,7 @@ var accepted = map[string]struct {
 	"null blobs before":   {`{"packs":[{"blobs": null,"id":A}]}`, 0},
 	"no packs":            {`{}`, 0},
 	"no blobs":            {`{"packs":[{"id":A}]}`, 0},
-	"case matters":        {`{"Packs":7,"packs":[{"ID":7,"id":A,"bLOBS":7}]}`, 0},
+	"case matters":        {`{"Packs":7,"packs":[{"ID":7,"id":A,"tYPE":7}]}`, 0},
 	"unknown repeated":    {`{"x":1,"x":2,"packs":[]}`, 0},
 	"not UTF-8":           {"{\"x\":\"\xff\",\"\xfe\":1,\"packs\":[]}", 0},
 	"half a pair":         {`{"x":"\ud800"}`, 0},
