@@ -61,9 +61,23 @@ func (r *Repository) LookupBlob(h blob.Handle) (blob.Location, bool, error) {
 // ListPack reads the header of a pack of the given size.
 func (r *Repository) ListPack(ctx context.Context, id blob.ID, sizeBytes int64) ([]blob.Entry, error) {
 	f := backend.File{Kind: backend.Pack, Name: id.String()}
-	entries, err := packfile.List(ctx, func(ctx context.Context, p []byte, offsetBytes int64) error {
+	return r.listPack(ctx, f, id, sizeBytes, func(ctx context.Context, p []byte, offsetBytes int64) error {
 		return r.be.ReadAt(ctx, f, p, offsetBytes)
-	}, sizeBytes, r.key)
+	})
+}
+
+// ListPackBytes is ListPack for a pack that the caller has read whole.
+func (r *Repository) ListPackBytes(ctx context.Context, id blob.ID, pack []byte) ([]blob.Entry, error) {
+	f := backend.File{Kind: backend.Pack, Name: id.String()}
+	return r.listPack(ctx, f, id, int64(len(pack)), func(_ context.Context, p []byte, offsetBytes int64) error {
+		copy(p, pack[offsetBytes:])
+		return nil
+	})
+}
+
+func (r *Repository) listPack(ctx context.Context, f backend.File, id blob.ID, sizeBytes int64,
+	readAt func(ctx context.Context, p []byte, offsetBytes int64) error) ([]blob.Entry, error) {
+	entries, err := packfile.List(ctx, readAt, sizeBytes, r.key)
 	if err != nil {
 		if errors.Is(err, packfile.ErrCorrupt) || errors.Is(err, backend.ErrShort) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
