@@ -1,0 +1,239 @@
+package indexdb
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// A composer streams the next generation out of a state: the live part of the old generation and the
+// runs, merged bucket by bucket. It holds one bucket in memory.
+type composer struct {
+	masker
+	meta    *meta
+	expect  int64 // entries
+	packs   int64
+	gen     *generation
+	dead    []bool
+	runs    []*run
+	fileNo  []uint32 // of the old generation's index files, for those alive
+	packNo  []uint32 // of the old generation's packs; deadPack for those left out
+	runBase []uint32 // first pack number of each run
+}
+
+const deadPack = 0xffffffff
+
+const maxBucketEntries = (maxBucketBytes - 1) / entryBytes
+
+func newComposer(k *keys, st *state) *composer {
+	c := &composer{
+		masker: masker{keys: k},
+		meta:   &meta{Number: 1, Salt: make([]byte, 32)},
+		gen:    st.gen, dead: st.dead, runs: st.runs,
+		expect: st.stats.Entries,
+	}
+	rand.Read(c.meta.Salt)
+	if c.gen != nil {
+		c.meta.Number = c.gen.meta.Number + 1
+		c.packs = int64(c.gen.meta.Packs)
+		c.fileNo = make([]uint32, len(c.gen.meta.Files))
+		for i, f := range c.gen.meta.Files {
+			if c.dead == nil || !c.dead[i] {
+				c.fileNo[i] = uint32(len(c.meta.Files))
+				c.meta.Files = append(c.meta.Files, f)
+			}
+		}
+	}
+	for _, r := range c.runs {
+		c.packs += int64(len(r.packs))
+	}
+	c.meta.Name = newName(c.meta.Number)
+	// 16 to 32 entries in a bucket: half the size gains a lookup nothing and doubles what Badger has to build, double
+	// the size is copied three times by each lookup.
+	c.meta.Bits = uint(max(bits.Len64(uint64(c.expect)/16)-1, 0))
+	return c
+}
+
+// needBytes is what the generation takes on disk, rounded up: Badger adds 5 %, and while it writes 18 MiB of
+// memory table and statistics, which are mostly holes.
+func (c *composer) needBytes() int64 {
+	return c.expect*entryBytes*9/8 + c.packs*(packRowBytes+1) + 8<<20
+}
+
+// tableBytes makes about 16 tables, so that neither memory of the builder (some tables at once) nor the number
+// of open files gets out of hand.
+func (c *composer) tableBytes() int64 {
+	return min(max(c.expect*entryBytes/16, 2<<20), 32<<20)
+}
+
+// writePacks writes the pack table and numbers the packs; it comes before writeBuckets.
+func (c *composer) writePacks(path string) (err error) {
+	seal, err := c.packSeal(c.meta.Salt)
+	if err != nil {
+		return err
+	}
+	w, err := createPacks(path, seal)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := w.close(); err == nil {
+			err = closeErr
+		}
+		c.meta.Packs = w.rows
+	}()
+	if c.gen != nil {
+		if err := c.copyPacks(w); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.runs {
+		c.runBase = append(c.runBase, w.rows)
+		files := uint32(len(c.meta.Files))
+		c.meta.Files = append(c.meta.Files, r.files...)
+		for _, p := range r.packs {
+			if err := w.add(packRow{p.id, p.file + files}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copyPacks takes over the live part of the old pack table, without filling its cache of pages.
+func (c *composer) copyPacks(w *packWriter) error {
+	c.packNo = make([]uint32, 0, c.gen.meta.Packs)
+	for page := range uint32(len(c.gen.packs.pages)) {
+		rows, err := c.gen.packs.read(page)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if uint64(row.file) >= uint64(len(c.fileNo)) {
+				return fmt.Errorf("%w: index file number %d of %d", errCorrupt, row.file, len(c.fileNo))
+			}
+			if c.dead != nil && c.dead[row.file] {
+				c.packNo = append(c.packNo, deadPack)
+				continue
+			}
+			c.packNo = append(c.packNo, w.rows)
+			if err := w.add(packRow{row.id, c.fileNo[row.file]}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeBuckets writes all buckets and the end mark.
+func (c *composer) writeBuckets(w *bufio.Writer) error {
+	shift := 64 - c.meta.Bits
+	var old *genCursor
+	if c.gen != nil {
+		old = &genCursor{c: c}
+	}
+	position := make([]int, len(c.runs))
+	var bucket []entry
+	var stored []byte
+	for no := range uint64(1) << c.meta.Bits {
+		bucket = bucket[:0]
+		if old != nil {
+			var err error
+			if bucket, err = old.take(no, shift, bucket); err != nil {
+				return err
+			}
+		}
+		for i, r := range c.runs {
+			p := position[i]
+			for ; p < len(r.entries) && r.entries[p].key.hi>>shift == no; p++ {
+				e := r.entries[p]
+				e.pack += c.runBase[i]
+				bucket = append(bucket, e)
+			}
+			position[i] = p
+		}
+		insertionSort(bucket)
+		if len(bucket) > maxBucketEntries {
+			bucket = thin(bucket, maxBucketEntries)
+		}
+		c.meta.Entries += int64(len(bucket))
+		stored = binary.LittleEndian.AppendUint32(stored[:0], uint32(1+len(bucket)*entryBytes))
+		stored = append(stored, bucketFormat)
+		for i := range bucket {
+			stored = c.append(stored, &bucket[i])
+		}
+		if _, err := w.Write(stored); err != nil {
+			return err
+		}
+	}
+	_, err := w.Write(binary.LittleEndian.AppendUint32(nil, endOfBuckets))
+	return err
+}
+
+// thin leaves out places of blobs that have very many, until at most limit remain.
+func thin(bucket []entry, limit int) []entry {
+	blobs := 0
+	for i := range bucket {
+		if i == 0 || bucket[i].key != bucket[i-1].key {
+			blobs++
+		}
+	}
+	each, n, kept := max(limit/blobs, 1), 0, bucket[:0]
+	for i, e := range bucket {
+		if i == 0 || e.key != kept[len(kept)-1].key {
+			n = 0
+		}
+		if n++; n <= each && len(kept) < limit {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// genCursor reads the live entries of the old generation in order.
+type genCursor struct {
+	c    *composer
+	next uint64  // bucket of the old generation to be read
+	buf  []entry // of the one before, what was not taken yet
+	pos  int
+}
+
+// take appends the entries of a bucket of the next generation.
+func (g *genCursor) take(bucket uint64, shift uint, dst []entry) ([]entry, error) {
+	oldBits := g.c.gen.meta.Bits
+	for {
+		for ; g.pos < len(g.buf); g.pos++ {
+			if g.buf[g.pos].key.hi>>shift != bucket {
+				return dst, nil
+			}
+			dst = append(dst, g.buf[g.pos])
+		}
+		if g.next == 1<<oldBits || (g.next<<(64-oldBits))>>shift > bucket {
+			return dst, nil
+		}
+		if err := g.read(); err != nil {
+			return dst, err
+		}
+	}
+}
+
+// read replaces buf by the next bucket of the old generation.
+func (g *genCursor) read() error {
+	g.buf, g.pos = g.buf[:0], 0
+	err := g.c.gen.bucket(g.next, func(p []byte) error {
+		for ; len(p) > 0; p = p[entryBytes:] {
+			e := g.c.parse(p)
+			if uint64(e.pack) >= uint64(len(g.c.packNo)) {
+				return fmt.Errorf("%w: pack number %d of %d", errCorrupt, e.pack, len(g.c.packNo))
+			}
+			if e.pack = g.c.packNo[e.pack]; e.pack != deadPack {
+				g.buf = append(g.buf, e)
+			}
+		}
+		return nil
+	})
+	g.next++
+	return err
+}

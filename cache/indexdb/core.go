@@ -1,0 +1,303 @@
+package indexdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+)
+
+// Source gives the index files of a repository. Both methods may be called in parallel; fn
+// is called from one goroutine. An index file that is gone is an error of class backend.ErrNotExist.
+type Source interface {
+	IndexFiles(ctx context.Context) ([]backend.Info, error)
+	LoadIndexFile(ctx context.Context, id blob.ID, fn func(blob.Entry) error) error
+}
+
+// ErrClosed is returned by all methods after Close.
+var ErrClosed = errors.New("index is closed")
+
+// Stats tells the state of an index.
+type Stats struct {
+	Entries    int64 // places of blobs that are answered; a blob may have several
+	IndexFiles int   // they come from
+
+	Generation        string // "" when all is in RAM
+	GenerationEntries int64  // with the dead ones
+	DeadEntries       int64  // of index files that vanished since
+
+	DeltaEntries int64 // in RAM
+	DeltaFiles   int
+	DeltaBytes   int64
+
+	Building bool // the next generation is being built
+}
+
+// state is one immutable view of the index.
+type state struct {
+	gen   *generation // nil: all is in runs
+	dead  []bool      // by number of the generation's index file; nil when none is
+	runs  []*run
+	stats Stats
+}
+
+// core is what DB and Memory share: a state and the way to bring it up to the repository.
+type core struct {
+	src  Source
+	log  *slog.Logger
+	keys *keys
+
+	state atomic.Pointer[state] // nil when closed; replaced only by the holder of busy
+	busy  chan struct{}         // a mutex that can be waited for with a context
+
+	begun atomic.Int64 // refreshes so far
+	good  atomic.Int64 // number of the last one that succeeded
+
+	loadTime atomic.Int64 // ns; the longest load so far
+}
+
+func newCore(src Source, k *keys, log *slog.Logger) *core {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c := &core{src: src, log: log, keys: k, busy: make(chan struct{}, 1)}
+	c.state.Store(&state{})
+	return c
+}
+
+func (c *core) lock(ctx context.Context) error {
+	select {
+	case c.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *core) unlock() { <-c.busy }
+
+func (c *core) stats() Stats {
+	if st := c.state.Load(); st != nil {
+		return st.stats
+	}
+	return Stats{}
+}
+
+// refresh brings the state up to the index files in the repository, with the generation that choose
+// returns; choose is called with busy held. Callers that waited for a refresh which began
+// after their call share its result.
+func (c *core) refresh(ctx context.Context, choose func(*state) *generation) error {
+	ticket := c.begun.Load()
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	if c.good.Load() > ticket {
+		return nil
+	}
+	old := c.state.Load()
+	if old == nil {
+		return ErrClosed
+	}
+	n := c.begun.Add(1)
+	gen := choose(old)
+	err := c.update(ctx, gen)
+	if err != nil {
+		if gen != nil && gen != old.gen {
+			gen.release()
+		}
+		return err
+	}
+	c.good.Store(n)
+	return nil
+}
+
+// update makes the state from the generation, what is in RAM and the index files that are missing. It needs busy and takes
+// over the generation when it succeeds.
+func (c *core) update(ctx context.Context, gen *generation) error {
+	const attempts = 5
+	for i := 1; ; i++ {
+		err := c.tryUpdate(ctx, gen)
+		// An index file that was listed and is gone: somebody prunes just now.
+		if !errors.Is(err, backend.ErrNotExist) || i == attempts {
+			return err
+		}
+		c.log.Debug("an index file vanished while it was to be read", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(i) * 100 * time.Millisecond):
+		}
+	}
+}
+
+func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
+	infos, err := c.src.IndexFiles(ctx)
+	if err != nil {
+		return fmt.Errorf("list index files: %w", err)
+	}
+	missing := make(map[blob.ID]bool, len(infos)) // those listed and not yet found to be known
+	listed := make(map[blob.ID]bool, len(infos))
+	for _, info := range infos {
+		id, err := blob.ParseID(info.Name)
+		if err != nil {
+			return fmt.Errorf("list index files: %w", err)
+		}
+		missing[id], listed[id] = true, true
+	}
+
+	old := c.state.Load()
+	next := &state{gen: gen}
+	if gen != nil {
+		next.dead, next.stats.DeadEntries = gen.deadFiles(listed)
+		for i, f := range gen.meta.Files {
+			if next.dead == nil || !next.dead[i] {
+				delete(missing, f.ID)
+			}
+		}
+	}
+	known := len(missing)
+	for _, r := range old.runs {
+		// missing has what is listed and not in the generation, so this drops both kinds.
+		if r = r.keep(func(id blob.ID) bool { return missing[id] }); r != nil {
+			next.runs = append(next.runs, r)
+		}
+	}
+	for _, r := range next.runs {
+		for _, f := range r.files {
+			delete(missing, f.ID)
+		}
+	}
+	known -= len(missing)
+	if gen == old.gen && len(missing) == 0 && slices.Equal(next.dead, old.dead) && known == old.stats.DeltaFiles {
+		return nil
+	}
+	if len(missing) > 0 {
+		began := time.Now()
+		ids := make([]blob.ID, 0, len(missing))
+		for id := range missing {
+			ids = append(ids, id)
+		}
+		loaded, err := load(ctx, c.src, c.keys, ids)
+		if err != nil {
+			return err
+		}
+		next.runs = append(next.runs, loaded...)
+		took := time.Since(began)
+		c.loadTime.Store(max(c.loadTime.Load(), int64(took)))
+		c.log.Debug("read index files", "files", len(ids), "time", took)
+	}
+	next.runs = compact(next.runs)
+	c.swap(next)
+	return nil
+}
+
+// swap puts the next state in place and frees the old one when its last reader has left. It needs busy.
+func (c *core) swap(next *state) {
+	next.count()
+	old := c.state.Swap(next)
+	if old.gen != nil && old.gen != next.gen {
+		old.gen.settle(nil)
+		old.gen.release()
+	}
+	// Go returns freed memory slowly; after the runs of a whole repository went to disk this matters.
+	if old.stats.DeltaBytes > next.stats.DeltaBytes+32<<20 {
+		debug.FreeOSMemory()
+	}
+}
+
+// count fills the stats but DeadEntries.
+func (s *state) count() {
+	s.stats.DeltaEntries, s.stats.DeltaFiles, s.stats.DeltaBytes = 0, 0, 0
+	for _, r := range s.runs {
+		s.stats.DeltaEntries += int64(len(r.entries))
+		s.stats.DeltaFiles += len(r.files)
+		s.stats.DeltaBytes += r.memoryBytes()
+	}
+	s.stats.Entries, s.stats.IndexFiles = s.stats.DeltaEntries, s.stats.DeltaFiles
+	if s.gen != nil {
+		s.stats.Generation = s.gen.meta.Name
+		s.stats.GenerationEntries = s.gen.meta.Entries
+		s.stats.Entries += max(s.gen.meta.Entries-s.stats.DeadEntries, 0)
+		s.stats.IndexFiles += len(s.gen.meta.Files)
+		for _, dead := range s.dead {
+			if dead {
+				s.stats.IndexFiles--
+			}
+		}
+	}
+}
+
+// closeState drops the state; it returns the generation that was in use. It waits for a refresh that runs.
+func (c *core) closeState() *generation {
+	c.busy <- struct{}{}
+	defer c.unlock()
+	old := c.state.Swap(nil)
+	if old == nil || old.gen == nil {
+		return nil
+	}
+	old.gen.release()
+	return old.gen
+}
+
+// places calls fn with each place of the blob until fn returns false. A *damageError names the generation
+// that has to be replaced; fn may have been called before.
+func (c *core) places(h blob.Handle, fn func(blob.Location) bool) error {
+	m := masker{keys: c.keys}
+	key, ok := m.key(&h)
+	if !ok {
+		return nil
+	}
+	for {
+		st := c.state.Load()
+		if st == nil {
+			return ErrClosed
+		}
+		if st.gen != nil && !st.gen.acquire() {
+			continue // replaced and closed since; the next Load sees the new state
+		}
+		err := st.places(&m, key, fn)
+		if st.gen != nil {
+			st.gen.release()
+		}
+		return err
+	}
+}
+
+// places needs the generation acquired.
+func (s *state) places(m *masker, key dbKey, fn func(blob.Location) bool) error {
+	for _, r := range s.runs {
+		if !r.lookup(key, fn) {
+			return nil
+		}
+	}
+	if s.gen == nil {
+		return nil
+	}
+	return s.gen.lookup(m, key, s.dead, fn)
+}
+
+// lookup returns one place of the blob.
+func (c *core) lookup(h blob.Handle) (loc blob.Location, found bool, err error) {
+	err = c.places(h, func(l blob.Location) bool {
+		loc, found = l, true
+		return false
+	})
+	return loc, found, err
+}
+
+// locations returns all places of the blob.
+func (c *core) locations(h blob.Handle) (locs []blob.Location, err error) {
+	err = c.places(h, func(l blob.Location) bool {
+		locs = append(locs, l)
+		return true
+	})
+	return locs, err
+}

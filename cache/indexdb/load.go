@@ -1,0 +1,56 @@
+package indexdb
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"vitrine/repo/blob"
+)
+
+// loadWorkers is how many index files are fetched and decoded at once. Decoding wants the cores, fetching from
+// far away wants more; each holds one file of about 10 MB.
+func loadWorkers() int { return max(4, runtime.GOMAXPROCS(0)) }
+
+// load reads the index files, each into a run of its own, in no particular order.
+func load(ctx context.Context, src Source, k *keys, files []blob.ID) ([]*run, error) {
+	var (
+		mu   sync.Mutex // guards runs
+		runs = make([]*run, 0, len(files))
+		idle = make(chan *runBuilder, loadWorkers())
+	)
+	for range cap(idle) {
+		idle <- new(runBuilder)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(cap(idle))
+	for _, id := range files {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			b := <-idle
+			defer func() { idle <- b }()
+			b.reset(k)
+			err := src.LoadIndexFile(ctx, id, func(e blob.Entry) error {
+				b.add(&e)
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("load index file %s: %w", id.Short(), err)
+			}
+			r := b.finish(id)
+			mu.Lock()
+			runs = append(runs, r)
+			mu.Unlock()
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return runs, ctx.Err()
+}
