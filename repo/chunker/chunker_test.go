@@ -100,14 +100,16 @@ func TestCutLooksAhead(t *testing.T) {
 
 func TestNewShares(t *testing.T) {
 	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			if New(testPol) != New(testPol) {
-				t.Error("tables made twice")
-			}
-		})
+	var got [4]*Chunker
+	for i := range got {
+		wg.Go(func() { got[i] = New(testPol) })
 	}
 	wg.Wait()
+	for _, c := range got {
+		if c != got[0] {
+			t.Error("tables made twice")
+		}
+	}
 	for range 2 * maxMade {
 		pol, err := RandomPol()
 		if err != nil {
