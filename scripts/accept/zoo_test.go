@@ -22,8 +22,7 @@ import (
 func TestZooThroughTheMount(t *testing.T) {
 	l := newLab(t).checked()
 	source := l.zoo()
-	sourcetest.AddRawLink(t, source)
-	sourcetest.AddSocket(t, source)
+	sourcetest.AddNewer(t, source)
 	entries := 5_000
 	if long {
 		entries = 100_000
