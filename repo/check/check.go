@@ -1,10 +1,33 @@
-// Package check verifies a repository.
+// Package check verifies a repository: that its files fit together, that every snapshot is
+// whole, and, if asked, every byte of its packs. It trusts no cache, reads the repository's
+// own index files, and changes nothing.
+//
+// It goes through these phases, each over all of the repository, so that it finds all damage
+// and not the first of it:
+//
+//	snapshots  every file decodes; keys match their names
+//	index      every index file decodes
+//	packs      every pack of the index is there and as long as its blobs make it
+//	trees      every tree is sound and every blob it needs is in a pack that is there
+//	data       packs are read whole: name, header, index and blobs agree
+//
+// Snapshots are listed before the index is read, and packs after it, so a backup that runs at the
+// same time does not look like damage.
+//
+// Memory: about 50 bytes for each blob, 150 for each tree, and bounded buffers.
 package check
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"vitrine/repo"
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 )
 
@@ -12,53 +35,246 @@ import (
 type Options struct {
 	// ReadData reads every pack whole.
 	ReadData bool
-	// Subset reads only some of the packs: "n/t", "5%", "100M"; it implies ReadData.
+	// Subset reads only some of the packs and implies ReadData: "2/5" is the second of five parts
+	// that together are all packs, "5%" and "100M" are as much of them, chosen by chance.
 	Subset string
-	// Filter, when set, limits the check of trees and the packs that are read to
-	// these snapshots.
+	// Filter, when set, limits the trees that are checked and the packs that are read to what these
+	// snapshots need.
 	Filter *snapshot.Filter
-	// Unused counts the blobs that no snapshot needs.
+	// Unused counts the blobs that no snapshot needs. It needs a check of all snapshots.
 	Unused bool
 }
 
-// Phase is a part of the check, for the display of progress.
-type Phase uint8
+// run is one check.
+type run struct {
+	r      *repo.Repository
+	be     backend.Backend
+	report *report
+	res    Result
+	table  table
 
-// The phases, in their order.
-const (
-	Snapshots Phase = iota // files
-	Index                  // files
-	Packs                  // files
-	Trees                  // trees; the total is not known
-	Data                   // bytes of packs
-)
+	roots      []root
+	incomplete bool // a snapshot could not be read: what is used is not known
 
-// Reporter receives what is found. Its methods are called from one goroutine at a time.
-type Reporter interface {
-	// Error is damage: it names the object and what to do.
-	Error(err error)
-	// Hint is worth knowing and no damage.
-	Hint(message string)
-	// Progress tells how much of a phase is done; total 0 means unknown.
-	Progress(phase Phase, done, total int64)
+	damaged map[copyKey]bool // copies that --read-data found bad
 }
 
-// Result counts what was checked and found.
-type Result struct {
-	Errors, Hints            int
-	Snapshots, IndexFiles    int
-	Trees, Files             int64 // tree blobs, file nodes in them
-	DataBlobs, TreeBlobs     int64 // in the index, each counted once
-	DuplicateBlobs           int64 // further copies of blobs
-	Packs, OrphanPacks       int
-	PackBytes                int64
-	PacksRead                int
-	BytesRead                int64
-	UnusedBlobs, UnusedBytes int64 // with Options.Unused
+// root is a snapshot to check.
+type root struct {
+	id, tree blob.ID
 }
 
-// Run checks the repository. The error tells why the check could not go on, not what it found:
-// that is in Result.Errors.
+// copyKey names one copy of a blob by its place.
+type copyKey struct{ pack, offset uint32 }
+
+// Run checks the repository, which needs no index of its own. The error tells why the check could
+// not go on; what it found is in Result and was told to rep.
 func Run(ctx context.Context, r *repo.Repository, o Options, rep Reporter) (Result, error) {
-	panic("not yet")
+	c := &run{r: r, be: r.Backend(), damaged: map[copyKey]bool{}}
+	c.report = &report{to: rep, res: &c.res}
+	err := c.run(ctx, o)
+	return c.res, err
+}
+
+func (c *run) run(ctx context.Context, o Options) error {
+	chosen, err := parseSubset(o.Subset)
+	if err != nil {
+		return err
+	}
+	if o.Unused && o.Filter != nil {
+		return errors.New("unused blobs are known only when all snapshots are checked")
+	}
+	if err := c.checkKeys(ctx); err != nil {
+		return err
+	}
+	if err := c.checkSnapshots(ctx, o.Filter); err != nil {
+		return err
+	}
+	if err := c.checkIndex(ctx); err != nil {
+		return err
+	}
+	if err := c.checkPacks(ctx); err != nil {
+		return err
+	}
+	if o.Unused || o.Filter != nil {
+		c.table.trackUse()
+	}
+	if err := c.checkTrees(ctx); err != nil {
+		return err
+	}
+	if o.Unused {
+		c.countUnused()
+	}
+	if !o.ReadData && o.Subset == "" {
+		return nil
+	}
+	if err := c.readData(ctx, c.packsToRead(o, chosen)); err != nil {
+		return err
+	}
+	return c.nameLostFiles(ctx)
+}
+
+// each calls fn for the files of a kind in parallel, in about their order.
+func (c *run) each(ctx context.Context, phase Phase, infos []backend.Info, fn func(ctx context.Context, i int, id blob.ID) error) error {
+	total := int64(len(infos))
+	c.report.begin(phase, total)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for i, info := range infos {
+		id, err := blob.ParseID(info.Name)
+		if err != nil {
+			return errors.Join(err, group.Wait()) // a backend lists proper names only
+		}
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			err := fn(ctx, i, id)
+			c.report.advance(phase, 1, total)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// ended returns the error of ctx: an error of a read that is due to it is no damage.
+func ended(ctx context.Context) error { return ctx.Err() }
+
+// maxKeyBytes bounds key files, which have a few hundred bytes.
+const maxKeyBytes = 1 << 20
+
+// checkKeys looks whether the key files are what their names say.
+func (c *run) checkKeys(ctx context.Context) error {
+	infos, err := c.r.ListFiles(ctx, backend.Key)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		content, err := c.be.ReadAll(ctx, backend.File{Kind: backend.Key, Name: info.Name}, maxKeyBytes)
+		if ended(ctx) != nil {
+			return ended(ctx)
+		}
+		id, parseErr := blob.ParseID(info.Name)
+		switch {
+		case errors.Is(err, backend.ErrNotExist): // removed meanwhile
+		case err != nil || parseErr != nil:
+			c.report.error("key file cannot be read: %w; keep another key and replace this one", errors.Join(err, parseErr))
+		case blob.Hash(content) != id:
+			c.report.error("key/%s: content does not match its name; its password may not open the repository any more: add a new key", id.Short())
+		}
+	}
+	return nil
+}
+
+// checkSnapshots loads the snapshots and notes their trees.
+func (c *run) checkSnapshots(ctx context.Context, filter *snapshot.Filter) error {
+	infos, err := c.r.ListFiles(ctx, backend.Snapshot)
+	if err != nil {
+		return err
+	}
+	sns := make([]*snapshot.Snapshot, len(infos))
+	errs := make([]error, len(infos))
+	err = c.each(ctx, Snapshots, infos, func(ctx context.Context, i int, id blob.ID) error {
+		sns[i], errs[i] = c.loadSnapshot(ctx, id)
+		return ended(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	for i, sn := range sns {
+		switch err := errs[i]; {
+		case errors.Is(err, backend.ErrNotExist): // removed since it was listed
+		case err != nil:
+			c.incomplete = true
+			c.report.error("snapshot/%.8s cannot be read: %w; if no copy of the file is left, remove it", infos[i].Name, err)
+		case filter != nil && !filter.Match(sn):
+		case sn.Tree == nil:
+			c.incomplete = true
+			c.res.Snapshots++
+			c.report.error("snapshot/%s has no tree; remove it", sn.ID.Short())
+		default:
+			c.res.Snapshots++
+			c.roots = append(c.roots, root{sn.ID, *sn.Tree})
+		}
+	}
+	return nil
+}
+
+func (c *run) loadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot, error) {
+	plain, err := c.r.ReadFile(ctx, backend.Snapshot, id)
+	if err != nil {
+		return nil, err
+	}
+	sn, err := snapshot.Decode(plain)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", repo.ErrCorrupt, err)
+	}
+	sn.ID = id
+	return sn, nil
+}
+
+// checkIndex fills the table.
+func (c *run) checkIndex(ctx context.Context) error {
+	infos, err := c.r.IndexFiles(ctx)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(infos))
+	err = c.each(ctx, Index, infos, func(ctx context.Context, i int, id blob.ID) error {
+		errs[i] = c.r.LoadIndexFile(ctx, id, c.table.adder())
+		return ended(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	for i, err := range errs {
+		if err != nil {
+			c.report.error("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
+		}
+	}
+	c.table.sort()
+	c.res.IndexFiles = len(infos)
+	c.res.DuplicateBlobs = c.table.duplicates
+	for typ, count := range map[blob.Type]*int64{blob.Data: &c.res.DataBlobs, blob.Tree: &c.res.TreeBlobs} {
+		var last blob.ID
+		for i := range c.table.buckets[typ] {
+			for j, e := range c.table.buckets[typ][i].entries {
+				if j == 0 || e.id != last {
+					*count++
+				}
+				last = e.id
+			}
+		}
+	}
+	return nil
+}
+
+// countUnused counts what no snapshot needs.
+func (c *run) countUnused() {
+	if c.incomplete {
+		c.report.hint("unused blobs are not counted: not every snapshot and tree could be read")
+		return
+	}
+	c.table.all(func(_ blob.Handle, e *entry, number int) {
+		if !c.table.isUsed(number) {
+			c.res.UnusedBlobs++
+			c.res.UnusedBytes += int64(e.length)
+		}
+	})
+	if c.res.UnusedBlobs > 0 {
+		c.report.hint("%d blobs (%s) are needed by no snapshot; prune frees their space", c.res.UnusedBlobs, size(c.res.UnusedBytes))
+	}
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
 }

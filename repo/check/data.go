@@ -1,0 +1,171 @@
+package check
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+)
+
+// dataBytes bounds the packs in memory; a larger one is read alone.
+const dataBytes = 128 << 20
+
+// maxPackBytes is beyond what the offsets of a pack can address.
+const maxPackBytes = 1 << 32
+
+// dataReader reads packs whole.
+type dataReader struct {
+	*run
+	total   int64
+	budget  *semaphore.Weighted
+	buffers sync.Pool  // of *[]byte
+	mu      sync.Mutex // guards run.damaged, res.PacksRead and res.BytesRead
+}
+
+// readData verifies the given packs.
+func (c *run) readData(ctx context.Context, packs []candidate) error {
+	d := &dataReader{run: c, budget: semaphore.NewWeighted(dataBytes)}
+	d.buffers.New = func() any { return new([]byte) }
+	for _, p := range packs {
+		d.total += p.sizeBytes
+	}
+	// In the order of their names, which is that of directories.
+	slices.SortFunc(packs, func(a, b candidate) int { return a.id.Compare(b.id) })
+	c.report.begin(Data, d.total)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0) + 2) // some wait for the disk
+	for _, p := range packs {
+		weight := min(dataBytes, p.sizeBytes)
+		if d.budget.Acquire(groupCtx, weight) != nil {
+			break // a context has ended, Wait or ended tell
+		}
+		group.Go(func() error {
+			defer d.budget.Release(weight)
+			return d.checkPack(groupCtx, p)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ended(ctx)
+}
+
+// restoreAdvice ends the messages about packs.
+const restoreAdvice = "restore the pack from a copy of the repository, or back up the files that need it again"
+
+// checkPack reads one pack.
+func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
+	defer d.report.advance(Data, p.sizeBytes, d.total)
+	if p.sizeBytes > maxPackBytes {
+		d.report.error("pack/%s has %d bytes, more than a pack can; %s", p.id.Short(), p.sizeBytes, restoreAdvice)
+		return nil
+	}
+	buf := d.buffers.Get().(*[]byte)
+	*buf = slices.Grow((*buf)[:0], int(p.sizeBytes))[:p.sizeBytes]
+	defer func() {
+		if cap(*buf) <= dataBytes {
+			d.buffers.Put(buf)
+		}
+	}()
+	content := *buf
+	err := d.be.ReadAt(ctx, backend.File{Kind: backend.Pack, Name: p.id.String()}, content, 0)
+	if ended(ctx) != nil {
+		return ended(ctx)
+	}
+	if err != nil {
+		d.report.error("pack/%s cannot be read: %w; %s", p.id.Short(), err, restoreAdvice)
+		d.addDamage(p.no, d.indexed(p.no))
+		return nil
+	}
+	if blob.Hash(content) != p.id {
+		d.report.error("pack/%s: content does not match its name; %s", p.id.Short(), restoreAdvice)
+	}
+	entries, err := d.r.ListPackBytes(ctx, p.id, content)
+	if err != nil {
+		d.report.error("%w; %s", err, restoreAdvice)
+	}
+	if err != nil || !d.agree(p, entries) {
+		entries = d.indexed(p.no) // what readers go by
+	}
+	d.checkBlobs(p, entries, content)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.res.PacksRead++
+	d.res.BytesRead += p.sizeBytes
+	return nil
+}
+
+// checkBlobs decodes the blobs of a pack.
+func (d *dataReader) checkBlobs(p candidate, entries []blob.Entry, content []byte) {
+	var plain, sealed []byte
+	var bad []blob.Entry
+	for _, e := range entries {
+		end := int64(e.OffsetBytes) + int64(e.LengthBytes)
+		if end > int64(len(content)) {
+			d.report.error("pack/%s: %v at %d+%d is beyond its end; %s", p.id.Short(), e.Handle, e.OffsetBytes, e.LengthBytes, restoreAdvice)
+			bad = append(bad, e)
+			continue
+		}
+		// A copy, since decoding overwrites and the entries of a bad index may overlap.
+		sealed = append(sealed[:0], content[e.OffsetBytes:end]...)
+		decoded, err := d.r.DecodeBlob(e, sealed, plain)
+		if err != nil {
+			d.report.error("%w; %s", err, restoreAdvice)
+			bad = append(bad, e)
+			continue
+		}
+		plain = decoded
+	}
+	d.addDamage(p.no, bad)
+}
+
+// agree reports whether the index says of a pack what its header says, and tells if not.
+func (d *dataReader) agree(p candidate, header []blob.Entry) bool {
+	unlisted := 0
+	for i := range header {
+		if !d.lists(p.no, &header[i]) {
+			unlisted++
+		}
+	}
+	extra := d.table.packs[p.no].blobs - (len(header) - unlisted)
+	if unlisted == 0 && extra == 0 {
+		return true
+	}
+	d.report.error("pack/%s: its header and the index disagree: the index lacks %s of the header, the header %s of the index; rebuild the index from the packs",
+		p.id.Short(), count(unlisted, "blob"), count(extra, "blob"))
+	return false
+}
+
+// lists reports whether the index has the entry of a pack's header as it is.
+func (d *dataReader) lists(pack uint32, e *blob.Entry) bool {
+	copies, _ := d.table.lookup(e.Handle)
+	return slices.Contains(copies, entry{e.ID, pack, e.OffsetBytes, e.LengthBytes, e.PlainBytes})
+}
+
+// indexed returns what the index says of a pack. It looks at the whole table: it is for damage.
+func (d *dataReader) indexed(pack uint32) []blob.Entry {
+	var entries []blob.Entry
+	d.table.all(func(h blob.Handle, e *entry, _ int) {
+		if e.pack == pack {
+			entries = append(entries, blob.Entry{Handle: h, Location: d.table.location(e)})
+		}
+	})
+	return entries
+}
+
+func (d *dataReader) addDamage(pack uint32, entries []blob.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range entries {
+		d.damaged[copyKey{pack, entries[i].OffsetBytes}] = true
+	}
+}

@@ -1,0 +1,124 @@
+package check
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+
+	"vitrine/repo/blob"
+)
+
+// subset says which packs are read. Its zero value is all of them.
+type subset struct {
+	part, parts uint64  // the part-th, from 1, of parts; parts 0 means unset
+	percent     float64 // 0 means unset
+	bytes       int64   // 0 means unset
+}
+
+// parseSubset reads "n/t", "5%" or "100M"; "" is everything.
+func parseSubset(s string) (subset, error) {
+	sub, err := parseSubsetParts(s)
+	if err != nil {
+		return subset{}, fmt.Errorf("subset %q: %w; write it as 2/5, 5%% or 100M", s, err)
+	}
+	return sub, nil
+}
+
+func parseSubsetParts(s string) (subset, error) {
+	if s == "" {
+		return subset{}, nil
+	}
+	if part, parts, ok := strings.Cut(s, "/"); ok {
+		n, err1 := strconv.ParseUint(part, 10, 32)
+		t, err2 := strconv.ParseUint(parts, 10, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return subset{}, err
+		}
+		if n < 1 || n > t {
+			return subset{}, fmt.Errorf("part %d of %d does not exist", n, t)
+		}
+		return subset{part: n, parts: t}, nil
+	}
+	if percent, ok := strings.CutSuffix(s, "%"); ok {
+		f, err := strconv.ParseFloat(percent, 64)
+		if err == nil && !(f > 0 && f <= 100) {
+			err = errors.New("the percentage is not above 0 and at most 100")
+		}
+		return subset{percent: f}, err
+	}
+	number, factor := s, int64(1)
+	if i := strings.IndexByte("KMGT", s[len(s)-1]&^0x20); i >= 0 {
+		number, factor = s[:len(s)-1], 1<<(10*(i+1))
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err == nil && (n <= 0 || n > math.MaxInt64/factor) {
+		err = errors.New("the size is out of range")
+	}
+	return subset{bytes: n * factor}, err
+}
+
+// candidate is a pack that could be read.
+type candidate struct {
+	id        blob.ID
+	sizeBytes int64
+	no        uint32
+}
+
+// choose returns the packs of the subset. The parts n/t share no pack and are together all of them, as long as no packs
+// come or go even between checks, since a pack belongs to a part by its ID; the other subsets are drawn by chance, at
+// least one pack.
+func (s subset) choose(all []candidate, shuffle func(n int, swap func(i, j int))) []candidate {
+	switch {
+	case s.parts > 0:
+		var chosen []candidate
+		for _, p := range all {
+			if binary.BigEndian.Uint64(p.id[:])%s.parts == s.part-1 {
+				chosen = append(chosen, p)
+			}
+		}
+		return chosen
+	case s.percent == 0 && s.bytes == 0:
+		return all
+	}
+	var total, sum int64
+	for _, p := range all {
+		total += p.sizeBytes
+	}
+	want := s.bytes
+	if s.percent > 0 {
+		want = int64(float64(total) * s.percent / 100)
+	}
+	shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for i, p := range all {
+		if i > 0 && sum+p.sizeBytes > want {
+			return all[:i]
+		}
+		sum += p.sizeBytes
+	}
+	return all
+}
+
+// packsToRead returns the packs of the subset that are there and that the checked snapshots need.
+func (c *run) packsToRead(o Options, s subset) []candidate {
+	var needed []bool
+	if o.Filter != nil {
+		needed = make([]bool, len(c.table.packs))
+		c.table.all(func(_ blob.Handle, e *entry, number int) {
+			if c.table.isUsed(number) {
+				needed[e.pack] = true
+			}
+		})
+	}
+	var all []candidate
+	for no := range c.table.packs {
+		p := &c.table.packs[no]
+		if p.sizeBytes >= 0 && (needed == nil || needed[no]) {
+			all = append(all, candidate{p.id, p.sizeBytes, uint32(no)})
+		}
+	}
+	return s.choose(all, rand.Shuffle)
+}

@@ -1,0 +1,302 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/semaphore"
+
+	"vitrine/repo/blob"
+	"vitrine/repo/snapshot"
+	"vitrine/repo/walk"
+)
+
+// treeBytes bounds the plain trees that are loaded at a time; a larger one is loaded alone. Decoded
+// nodes take about twice that.
+const treeBytes = 32 << 20
+
+// finding is something wrong with a node of a tree, or with the tree when name is empty.
+type finding struct {
+	name string
+	err  error
+	hint bool
+}
+
+// treeReport is what the walk keeps of a tree.
+type treeReport struct {
+	files    int
+	findings []finding
+	lost     bool // no copy could be loaded
+}
+
+// checkTrees walks the trees of all roots.
+func (c *run) checkTrees(ctx context.Context) error {
+	c.report.begin(Trees, 0)
+	p := c.newPaths()
+	return c.walk(ctx, p, c.inspect, func(tree walk.Tree[treeReport]) error {
+		c.res.Trees++
+		c.res.Files += int64(tree.Loaded.files)
+		c.incomplete = c.incomplete || tree.Loaded.lost
+		for _, f := range tree.Loaded.findings {
+			where := p.path(ctx, tree.N, f.name)
+			if err := ended(ctx); err != nil {
+				return err
+			}
+			if f.hint {
+				c.report.hint("%s: %v", where, f.err)
+				continue
+			}
+			c.report.error("%s: %w", where, f.err)
+		}
+		c.report.advance(Trees, 1, 0)
+		return nil
+	})
+}
+
+// walk visits the trees of all roots. inspect is called in parallel for each that could be
+// loaded.
+func (c *run) walk(ctx context.Context, p *paths, inspect func(nodes []snapshot.Node) treeReport, visit func(walk.Tree[treeReport]) error) error {
+	roots := make([]blob.ID, len(c.roots))
+	for i := range c.roots {
+		roots[i] = c.roots[i].tree
+	}
+	budget := semaphore.NewWeighted(treeBytes)
+	load := func(ctx context.Context, id blob.ID) (treeReport, []blob.ID, error) {
+		copies, _ := c.table.lookup(blob.Handle{Type: blob.Tree, ID: id})
+		weight := int64(1)
+		if len(copies) > 0 {
+			weight = min(treeBytes, int64(c.table.location(&copies[0]).Size()))
+		}
+		if err := budget.Acquire(ctx, weight); err != nil {
+			return treeReport{}, nil, err
+		}
+		defer budget.Release(weight)
+		nodes, findings, ok := c.loadTree(ctx, id)
+		report := inspect(nodes)
+		report.findings = append(findings, report.findings...)
+		report.lost = !ok
+		return report, walk.Subtrees(nodes), nil
+	}
+	return walk.Each(ctx, roots, walk.Options{Parallel: 4 * runtime.GOMAXPROCS(0)}, load, func(tree walk.Tree[treeReport]) error {
+		if tree.Err != nil {
+			return tree.Err // only of a context
+		}
+		p.add(tree.ID, tree.Parent)
+		return visit(tree)
+	})
+}
+
+// loadTree reads a tree from the first copy that is whole; the findings tell of those
+// that are not. Without any it returns false.
+func (c *run) loadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, []finding, bool) {
+	h := blob.Handle{Type: blob.Tree, ID: id}
+	copies, first := c.table.lookup(h)
+	c.table.markUsed(first, len(copies))
+	if err := c.anyThere(h, copies); err != nil {
+		return nil, []finding{{err: fmt.Errorf("the directory is lost with all below it: %w; restore it from a copy of the repository, or back it up again", err)}}, false
+	}
+	var findings []finding
+	for i := range copies {
+		if !c.isThere(&copies[i]) {
+			continue
+		}
+		plain, err := c.r.ReadBlobAt(ctx, h, c.table.location(&copies[i]), nil)
+		if err != nil {
+			findings = append(findings, finding{err: fmt.Errorf("a copy of the directory is damaged: %w; %s", err, restoreAdvice)})
+			continue
+		}
+		nodes, err := snapshot.DecodeTree(plain)
+		if err != nil { // the bytes are what was stored: no other copy differs
+			err = fmt.Errorf("the directory is lost with all below it: %v: %w; the program that wrote it was at fault: back it up again", h, err)
+			return nil, append(findings, finding{err: err}), false
+		}
+		return nodes, findings, true
+	}
+	return nil, findings, false
+}
+
+// inspect looks at the nodes of a tree.
+func (c *run) inspect(nodes []snapshot.Node) treeReport {
+	var report treeReport
+	for i := range nodes {
+		n := &nodes[i]
+		bad := func(hint bool, format string, args ...any) {
+			report.findings = append(report.findings, finding{n.Name, fmt.Errorf(format, args...), hint})
+		}
+		switch n.Type {
+		case snapshot.File:
+			report.files++
+			c.inspectFile(n, bad)
+		case snapshot.Dir:
+			if n.Subtree == nil {
+				bad(false, "the directory has no tree; back it up again")
+			}
+		case snapshot.Symlink:
+			if n.LinkTarget == "" {
+				bad(true, "symbolic link to nothing")
+			}
+		}
+		if n.Type != snapshot.File && len(n.Content) > 0 {
+			bad(true, "%v with content", n.Type)
+		}
+		if n.Type != snapshot.Dir && n.Subtree != nil {
+			bad(true, "%v with a tree", n.Type)
+		}
+	}
+	return report
+}
+
+func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, args ...any)) {
+	if n.Content == nil {
+		bad(false, "the file has no list of blobs; back it up again")
+		return
+	}
+	var bytes uint64
+	var lost int
+	var firstLost error
+	known := true
+	for _, id := range n.Content {
+		h := blob.Handle{Type: blob.Data, ID: id}
+		copies, first := c.table.lookup(h)
+		c.table.markUsed(first, len(copies))
+		if err := c.anyThere(h, copies); err != nil {
+			lost++
+			if firstLost == nil {
+				firstLost = err
+			}
+		}
+		if len(copies) == 0 {
+			known = false
+			continue
+		}
+		bytes += uint64(c.table.location(&copies[0]).Size())
+	}
+	if lost > 0 {
+		bad(false, "%w; %s", lostChunks(lost, len(n.Content), firstLost), fileAdvice)
+	}
+	if known && bytes != n.Size {
+		bad(true, "the file is noted with %d bytes, its content has %d: it changed while it was backed up", n.Size, bytes)
+	}
+}
+
+// fileAdvice ends the messages about files.
+const fileAdvice = "restore what is missing from a copy of the repository, or back the file up again"
+
+func lostChunks(lost, chunks int, first error) error {
+	if lost == 1 {
+		return fmt.Errorf("1 of %s of the file is lost: %w", count(chunks, "chunk"), first)
+	}
+	return fmt.Errorf("%d of %s of the file are lost, the first: %w", lost, count(chunks, "chunk"), first)
+}
+
+// inspectLost looks only for what the data phase found damaged.
+func (c *run) inspectLost(nodes []snapshot.Node) treeReport {
+	var report treeReport
+	for i := range nodes {
+		n := &nodes[i]
+		if n.Type != snapshot.File {
+			continue
+		}
+		lost := 0
+		var firstLost error
+		for _, id := range n.Content {
+			h := blob.Handle{Type: blob.Data, ID: id}
+			copies, _ := c.table.lookup(h)
+			if err := c.anyThere(h, copies); err != nil && c.anyDamaged(copies) {
+				lost++
+				if firstLost == nil {
+					firstLost = err
+				}
+			}
+		}
+		if lost > 0 {
+			report.findings = append(report.findings, finding{name: n.Name, err: lostChunks(lost, len(n.Content), firstLost)})
+		}
+	}
+	return report
+}
+
+func (c *run) anyDamaged(copies []entry) bool {
+	for i := range copies {
+		if c.damaged[copyKey{copies[i].pack, copies[i].offset}] {
+			return true
+		}
+	}
+	return false
+}
+
+// nameLostFiles tells which files need the blobs that the data phase found damaged.
+func (c *run) nameLostFiles(ctx context.Context) error {
+	if len(c.damaged) == 0 {
+		return nil
+	}
+	p := c.newPaths()
+	return c.walk(ctx, p, c.inspectLost, func(tree walk.Tree[treeReport]) error {
+		for _, f := range tree.Loaded.findings {
+			if f.name != "" { // trees were reported before
+				c.report.error("%s: %w; %s", p.path(ctx, tree.N, f.name), f.err, fileAdvice)
+			}
+		}
+		return ended(ctx)
+	})
+}
+
+// paths finds where a tree of a walk is: the first path on which it was met. It keeps 40 bytes a tree.
+type paths struct {
+	c       *run
+	ids     []blob.ID
+	parents []int32
+	known   map[int]string // of trees that were asked for, with those above them
+}
+
+func (c *run) newPaths() *paths { return &paths{c: c, known: map[int]string{}} }
+
+func (p *paths) add(id blob.ID, parent int) {
+	p.ids = append(p.ids, id)
+	p.parents = append(p.parents, int32(parent))
+}
+
+// path names an entry of tree n, or the tree itself when name is empty.
+func (p *paths) path(ctx context.Context, n int, name string) string {
+	dir := p.dir(ctx, n)
+	if name == "" {
+		return dir
+	}
+	return dir + "/" + printable(name)
+}
+
+// dir returns "snapshot 1f2e3d4c: /srv/a" without a slash at its end.
+func (p *paths) dir(ctx context.Context, n int) string {
+	if s, ok := p.known[n]; ok {
+		return s
+	}
+	s := ""
+	if parent := int(p.parents[n]); parent < 0 {
+		s = fmt.Sprintf("snapshot %s: ", p.c.roots[-1-parent].id.Short())
+	} else {
+		s = p.dir(ctx, parent) + "/" + p.name(ctx, parent, p.ids[n])
+	}
+	p.known[n] = s
+	return s
+}
+
+// name finds the name of a directory in the tree above it.
+func (p *paths) name(ctx context.Context, parent int, id blob.ID) string {
+	nodes, _, _ := p.c.loadTree(ctx, p.ids[parent])
+	for i := range nodes {
+		if nodes[i].Type == snapshot.Dir && nodes[i].Subtree != nil && *nodes[i].Subtree == id {
+			return printable(nodes[i].Name)
+		}
+	}
+	return "tree " + id.Short() // only when ctx has ended
+}
+
+// printable quotes a name that a terminal should not get raw.
+func printable(name string) string {
+	quoted := fmt.Sprintf("%q", name)
+	if quoted == `"`+name+`"` {
+		return name
+	}
+	return quoted
+}
