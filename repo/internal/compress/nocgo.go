@@ -3,7 +3,6 @@
 package compress
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
@@ -23,7 +22,8 @@ func newEncoder(level Level) *encoder {
 	e, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(zstdLevels[level]),
 		zstd.WithEncoderCRC(false),
-		zstd.WithZeroFrames(true), // also nothing is a frame
+		zstd.WithZeroFrames(true),    // also nothing is a frame
+		zstd.WithSingleSegment(true), // also the shortest frames tell their size
 		zstd.WithWindowSize(1<<20),
 	)
 	if err != nil {
@@ -31,6 +31,8 @@ func newEncoder(level Level) *encoder {
 	}
 	return &encoder{zstd: e}
 }
+
+func newTrial() *encoder { return newEncoder(Fastest) }
 
 // appendFrame appends to dst, which has boundBytes(len(src)) of spare capacity.
 func (e *encoder) appendFrame(dst, src []byte) []byte { return e.zstd.EncodeAll(src, dst) }
@@ -48,14 +50,18 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 	return d
 })
 
-// decodeInto decodes the frame src, which parseFrame accepted, to dst and returns its length.
+// decodeInto decodes the frame src, which parseFrame accepted, to dst and returns its length. It
+// is an error if dst is too short.
 func decodeInto(dst, src []byte) (int, error) {
 	out, err := decoder().DecodeAll(src, dst[:0:len(dst)])
-	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return 0, errTooSmall
-	}
 	if err != nil {
 		return 0, err
+	}
+	if len(out) > len(dst) {
+		return 0, errTooLong
+	}
+	if len(out) > 0 && &out[0] != &dst[0] {
+		copy(dst, out) // the decoder wanted more room while it worked
 	}
 	return len(out), nil
 }
