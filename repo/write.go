@@ -153,6 +153,19 @@ func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved
 	return saved, nil
 }
 
+// StoredBytes returns what the plain bytes would take in a pack, for a run that only tells
+// what it would do.
+func (r *Repository) StoredBytes(plain []byte) (int, error) {
+	pooled := getSealed()
+	defer putSealed(pooled)
+	sealed, _, err := r.encodeBlob((*pooled)[:0], plain)
+	if err != nil {
+		return 0, err
+	}
+	*pooled = sealed
+	return len(sealed), nil
+}
+
 // encodeBlob compresses, seals and, unless told otherwise, verifies. It returns the plain
 // length for the index, which is 0 when the blob is not compressed.
 func (r *Repository) encodeBlob(dst, plain []byte) (sealed []byte, plainBytes uint32, err error) {

@@ -62,14 +62,13 @@ type Options struct {
 	DryRun bool
 	// SkipIfUnchanged saves no snapshot when the root tree equals the parent's.
 	SkipIfUnchanged bool
-	// NoScan leaves out the counting of files ahead of the backup, and with it
-	// Reporter.Scanned.
+	// NoScan leaves out the counting of files beside the backup, and with it Reporter.Scanned.
 	NoScan bool
 
 	// ReadConcurrency is how many files are read at a time; 0 means GOMAXPROCS, at least 2.
 	ReadConcurrency int
 	// InFlightBytes bounds the content of larger files that is in memory at a time; 0 means
-	// 32 MiB and 8 MiB for each processor.
+	// 24 MiB and 8 MiB for each processor.
 	InFlightBytes int64
 
 	Reporter Reporter     // nil reports to nobody
@@ -116,9 +115,11 @@ type Total struct {
 // Reporter is told of progress. Its methods are called from many goroutines at a time and
 // must return quickly: the backup waits for them.
 type Reporter interface {
-	// Scanned tells what there is to do as far as is known; done means no more will be found.
+	// Scanned tells what there is to do as far as is known; done means that no better figure
+	// will come. When the parent snapshot has a summary, its totals are taken for these.
 	Scanned(t Total, done bool)
-	// Started is called before a file is read; unchanged files are not read.
+	// Started is called before a file is read that is large enough to take a moment
+	// (chunker.MinBytes). Done follows, or Error with the joined path.
 	Started(dir, name string, sizeBytes uint64)
 	// Read is called as content of a file has been taken in: n more bytes of plain
 	// data. The bytes of an unchanged file are only in its Item.
@@ -134,15 +135,4 @@ type Reporter interface {
 type Store interface {
 	SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error)
 	Known(h blob.Handle) (bool, error)
-}
-
-// FindParent returns the newest snapshot of the host that covers all of the paths and is not newer
-// than the given time, or nil. Tags do not matter.
-func FindParent(ctx context.Context, r *repo.Repository, host string, paths []string, notAfter time.Time) (*snapshot.Snapshot, error) {
-	panic("not yet")
-}
-
-// Run makes a backup.
-func Run(ctx context.Context, r *repo.Repository, o Options) (Result, error) {
-	panic("not yet")
 }

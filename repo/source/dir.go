@@ -18,8 +18,9 @@ type Stat = unix.Stat_t
 
 // Dir is an open directory. Its methods may be called in parallel, but not after Close.
 type Dir struct {
-	fd   int
-	path string // for messages, and for Xattrs where /proc is missing
+	fd       int
+	path     string // for messages, and for Xattrs where /proc is missing
+	waypoint bool   // opened by OpenWaypoint: the descriptor only serves to find others
 }
 
 // Entry is a name in a directory. Type is DT_UNKNOWN on file systems that do not tell.
@@ -36,7 +37,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Dir{fd, path}, nil
+	return &Dir{fd: fd, path: path}, nil
 }
 
 // OpenWaypoint is OpenDir for a directory that only leads to others: search permission is
@@ -46,7 +47,7 @@ func OpenWaypoint(path string) (*Dir, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Dir{fd, path}, nil
+	return &Dir{fd: fd, path: path, waypoint: true}, nil
 }
 
 // OpenDir opens a directory in d; a symbolic link is an error.
@@ -55,7 +56,7 @@ func (d *Dir) OpenDir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, d.fail("open", name, err)
 	}
-	return &Dir{fd, join(d.path, name)}, nil
+	return &Dir{fd: fd, path: join(d.path, name)}, nil
 }
 
 // openNoAtime leaves out O_NOATIME when the kernel refuses it, which it does to those who

@@ -43,10 +43,7 @@ func (f *File) Stat(st *Stat) error {
 
 // Xattrs returns the extended attributes in the order in which the kernel lists them.
 func (f *File) Xattrs() ([]snapshot.Xattr, error) {
-	return readXattrs(xattrCalls{
-		list: func(p []byte) (int, error) { return unix.Flistxattr(f.fd, p) },
-		get:  func(name string, p []byte) (int, error) { return unix.Fgetxattr(f.fd, name, p) },
-	}, f.fail)
+	return descriptorXattrs(f.fd, f.fail)
 }
 
 // Read implements io.Reader with one call of read(2).

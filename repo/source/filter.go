@@ -98,11 +98,14 @@ func (f *Filter) ExcludesSize(st *Stat) bool {
 	return f != nil && f.MaxFileBytes > 0 && NodeType(st) == snapshot.File && st.Size > f.MaxFileBytes
 }
 
+// StaysOnDevice reports whether ExcludesDevice can exclude anything.
+func (f *Filter) StaysOnDevice() bool { return f != nil && f.OneFileSystem }
+
 // ExcludesDevice reports whether an entry is on another file system than its target, whose
 // device is allowed. The directory that something is mounted on stays, as an empty one;
 // dirDevice is that of the directory which holds the entry.
 func (f *Filter) ExcludesDevice(st *Stat, allowed, dirDevice uint64) bool {
-	if f == nil || !f.OneFileSystem || uint64(st.Dev) == allowed {
+	if !f.StaysOnDevice() || uint64(st.Dev) == allowed {
 		return false
 	}
 	return NodeType(st) != snapshot.Dir || dirDevice != allowed

@@ -28,7 +28,10 @@ var procFD = sync.OnceValue(func() bool {
 // cannot be read, the others are returned beside the error.
 func (d *Dir) Xattrs(name string) ([]snapshot.Xattr, error) {
 	fail := func(op string, err error) error { return d.fail(op, name, err) }
-	if name == "." {
+	switch {
+	case name == "." && !d.waypoint:
+		return descriptorXattrs(d.fd, fail)
+	case name == ".":
 		path := d.pathOf(".")
 		return readXattrs(xattrCalls{
 			list: func(p []byte) (int, error) { return unix.Listxattr(path, p) },
@@ -48,6 +51,13 @@ func (d *Dir) Xattrs(name string) ([]snapshot.Xattr, error) {
 			return unix.Llistxattr(d.pathOf(name), p)
 		},
 		get: func(attr string, p []byte) (int, error) { return unix.Lgetxattr(d.pathOf(name), attr, p) },
+	}, fail)
+}
+
+func descriptorXattrs(fd int, fail func(op string, err error) error) ([]snapshot.Xattr, error) {
+	return readXattrs(xattrCalls{
+		list: func(p []byte) (int, error) { return unix.Flistxattr(fd, p) },
+		get:  func(attr string, p []byte) (int, error) { return unix.Fgetxattr(fd, attr, p) },
 	}, fail)
 }
 

@@ -30,7 +30,7 @@ type zoo struct {
 }
 
 // MakeZoo fills the directory, which must exist, with a tree that restic 0.14 and everybody else can
-// represent; see AddRawLink and AddSocket for the rest. It needs root and a file system with
+// represent; see AddNewer and AddSocket for the rest. It needs root and a file system with
 // extended attributes, such as tmpfs.
 func MakeZoo(t testing.TB, dir string) {
 	t.Helper()
@@ -188,7 +188,7 @@ func (z zoo) attributes() {
 	set("file", "user.long", strings.Repeat("0123456789abcdef", 250))
 	set("file", "trusted.t", "only root sees this")
 	set("dir", "user.d", "on a directory")
-	for _, name := range []string{"link", "fifo", "device"} {
+	for _, name := range []string{"fifo", "device"} {
 		set(name, "trusted.on", name)
 	}
 	set("acl", "system.posix_acl_access", accessACL)
@@ -216,10 +216,14 @@ func (z zoo) times() {
 	}
 }
 
-// AddRawLink adds what restic before 0.16 cannot represent: a symbolic link whose target is not UTF-8.
-func AddRawLink(t testing.TB, dir string) {
+// AddNewer adds what restic before 0.16 cannot represent: a symbolic link whose target is not
+// UTF-8, and one with extended attributes.
+func AddNewer(t testing.TB, dir string) {
 	t.Helper()
-	zoo{t, dir}.check(os.Symlink("target \xff\xe9", filepath.Join(dir, "raw link")))
+	z := zoo{t, dir}
+	z.check(os.Symlink("target \xff\xe9", z.path("raw link")))
+	z.check(os.Symlink("target", z.path("link with attributes")))
+	z.check(unix.Lsetxattr(z.path("link with attributes"), "trusted.on", []byte("link"), 0))
 }
 
 // AddSocket adds a socket, which no backup stores: it has no meaning without its process.

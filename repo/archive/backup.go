@@ -1,0 +1,233 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"vitrine/repo"
+	"vitrine/repo/blob"
+	"vitrine/repo/chunker"
+	"vitrine/repo/snapshot"
+	"vitrine/repo/source"
+)
+
+const (
+	// groupEntries is how many entries a worker is given at a time when there is enough to do
+	// for all; with many readers, as for disks that are slow to answer, it is less.
+	groupEntries = 64
+	// queuedGroups bounds the batches that wait, for each worker.
+	queuedGroups = 2
+)
+
+// Run makes a backup. When ctx ends it stops soon, writes no snapshot and returns the cause.
+func Run(ctx context.Context, r *repo.Repository, o Options) (Result, error) {
+	o = withDefaults(o)
+	start := time.Now()
+	a := newRun(r, &o)
+	res := Result{}
+	sn := &snapshot.Snapshot{
+		Time: o.Time, Hostname: o.Host, Excludes: o.Excludes, Tags: o.Tags, ProgramVersion: o.ProgramVersion,
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
+	}
+	if u, err := user.Current(); err == nil {
+		sn.Username = u.Username
+	}
+	deal, err := a.prepare(ctx, r, &o, sn, &res)
+	if err == nil {
+		err = a.write(ctx, r, &o, deal)
+	}
+	res.Errors = int(a.errors.Load())
+	a.counts.summary(&res.Summary)
+	res.Summary.BackupStart, res.Summary.BackupEnd = start, time.Now()
+	if err != nil {
+		return res, err
+	}
+	sn.Tree, sn.Summary = a.root, &res.Summary
+	res.Snapshot = sn
+	if p := res.Parent; o.SkipIfUnchanged && p != nil && *p.Tree == *sn.Tree {
+		res.Skipped = true
+	}
+	if res.Skipped || o.DryRun {
+		return res, nil
+	}
+	if sn.ID, err = r.SaveSnapshot(ctx, sn); err != nil {
+		return res, err
+	}
+	return res, nil
+}
+
+func withDefaults(o Options) Options {
+	if o.Time.IsZero() {
+		o.Time = time.Now()
+	}
+	if o.Reporter == nil {
+		o.Reporter = silent{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	processors := runtime.GOMAXPROCS(0)
+	if o.ReadConcurrency <= 0 {
+		o.ReadConcurrency = max(2, processors)
+	}
+	if o.InFlightBytes <= 0 {
+		o.InFlightBytes = 24<<20 + 8<<20*int64(processors)
+	}
+	return o
+}
+
+func newRun(r *repo.Repository, o *Options) *run {
+	return &run{
+		parent:      parentReader{repo: r, log: o.Log},
+		filter:      o.Filter,
+		chunker:     chunker.New(r.Config().Polynomial),
+		nodes:       source.NewNodeMaker(o.WithAtime),
+		rep:         o.Reporter,
+		log:         o.Log,
+		ignoreInode: o.IgnoreInode,
+		ignoreCtime: o.IgnoreCtime || o.IgnoreInode,
+		jobs:        make(chan job, queuedGroups*o.ReadConcurrency),
+		chunks:      make(chan chunkJob, runtime.GOMAXPROCS(0)),
+		buffers:     newBuffers(o.InFlightBytes),
+		batches:     sync.Pool{New: func() any { return new(batch) }},
+	}
+}
+
+// prepare finds out what there is to back up and returns what deals it out to the workers.
+func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *snapshot.Snapshot, res *Result) (deal func(context.Context), err error) {
+	if o.Stdin != nil {
+		name := o.StdinFilename
+		if name == "" {
+			name = "stdin"
+		}
+		full := path.Clean("/" + name)
+		if full == "/" {
+			return nil, fmt.Errorf("file name %q for standard input: want a name", name)
+		}
+		sn.Paths = []string{full}
+		return func(ctx context.Context) { a.stdin(ctx, o.Stdin, strings.Split(full[1:], "/"), o.Time) }, nil
+	}
+	targets := a.existing(o.Targets)
+	if len(targets) == 0 {
+		return nil, ErrNoTargets
+	}
+	if sn.Paths, err = source.Abs(targets); err != nil {
+		return nil, err
+	}
+	if !o.Force {
+		if res.Parent = o.Parent; res.Parent == nil {
+			if res.Parent, err = FindParent(ctx, r, o.Host, sn.Paths, o.Time, o.Log); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var root *blob.ID
+	if p := res.Parent; p != nil {
+		root = p.Tree
+		if !p.ID.IsZero() {
+			sn.Parent = &p.ID
+		}
+	}
+	plan, err := source.Plan(targets)
+	if err != nil {
+		return nil, err
+	}
+	w := &walker{filter: o.Filter, log: o.Log, groups: max(4, min(groupEntries, 256/o.ReadConcurrency))}
+	return func(ctx context.Context) {
+		stop := a.scan(ctx, o, w, plan, res.Parent)
+		a.tree(ctx, w, plan, root)
+		stop()
+	}, nil
+}
+
+// existing reports the targets that are not there and returns the others.
+func (a *run) existing(targets []string) []string {
+	var found []string
+	for _, target := range targets {
+		if target == "" {
+			a.failed(target, errors.New("a target is an empty name"))
+			continue
+		}
+		// Any other trouble is reported when the target is read.
+		if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
+			a.failed(target, fmt.Errorf("%s does not exist, skipping", target))
+			continue
+		}
+		found = append(found, target)
+	}
+	return found
+}
+
+// write runs the backup in a write scope, or in a dry one.
+func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal func(context.Context)) error {
+	work := func(ctx context.Context, store Store) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		a.store, a.abort = store, cancel
+		a.workers(ctx, o.ReadConcurrency, func() { deal(ctx) })
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if a.root == nil {
+			return ErrEmpty
+		}
+		return nil
+	}
+	if o.DryRun {
+		return work(ctx, &dryStore{repo: r, claimed: make(map[blob.Handle]struct{})})
+	}
+	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error { return work(ctx, w) })
+}
+
+// dryStore counts what would be stored.
+type dryStore struct {
+	repo    *repo.Repository
+	mu      sync.Mutex // guards claimed
+	claimed map[blob.Handle]struct{}
+}
+
+func (s *dryStore) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error) {
+	h := blob.Handle{Type: t, ID: blob.Hash(plain)}
+	saved := repo.Saved{ID: h.ID}
+	if ctx.Err() != nil {
+		return saved, context.Cause(ctx)
+	}
+	_, known, err := s.repo.LookupBlob(h)
+	if err != nil || known {
+		return saved, err
+	}
+	s.mu.Lock()
+	_, claimed := s.claimed[h]
+	s.claimed[h] = struct{}{}
+	s.mu.Unlock()
+	if claimed {
+		return saved, nil
+	}
+	saved.New = true
+	saved.StoredBytes, err = s.repo.StoredBytes(plain)
+	return saved, err
+}
+
+func (s *dryStore) Known(h blob.Handle) (bool, error) {
+	_, known, err := s.repo.LookupBlob(h)
+	return known, err
+}
+
+// silent is the Reporter of those who have none.
+type silent struct{}
+
+func (silent) Scanned(Total, bool)            {}
+func (silent) Started(string, string, uint64) {}
+func (silent) Read(int)                       {}
+func (silent) Done(Item)                      {}
+func (silent) Error(string, error)            {}

@@ -1,0 +1,255 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"vitrine/repo/blob"
+	"vitrine/repo/chunker"
+	"vitrine/repo/snapshot"
+	"vitrine/repo/source"
+)
+
+func dataHandle(id blob.ID) blob.Handle { return blob.Handle{Type: blob.Data, ID: id} }
+
+// newFile reads a file and stores its content.
+func (r *run) newFile(ctx context.Context, i int, old *snapshot.Node, w *work) {
+	b := w.b
+	f, err := b.at.OpenFile(b.entries[i].Name)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+		err = errChanged // a link, or a socket
+	}
+	if err != nil {
+		r.fail(b, i, err)
+		return
+	}
+	defer f.Close()
+	if err := f.Stat(&w.stat); err != nil {
+		r.fail(b, i, err)
+		return
+	}
+	if source.NodeType(&w.stat) != snapshot.File {
+		r.fail(b, i, errChanged)
+		return
+	}
+	if !wantedStat(r.filter, &b.group, &w.stat) {
+		return
+	}
+	n := &w.node
+	r.nodes.Fill(n, b.nameOf(i), &w.stat)
+	if n.Xattrs, err = f.Xattrs(); err != nil {
+		r.fail(b, i, err)
+	}
+	if n.Size >= chunker.MinBytes {
+		r.readLarge(ctx, f, nil, i, old, w)
+		return
+	}
+	length, whole, err := readSmall(f, w.small, int(n.Size))
+	if err != nil {
+		r.fail(b, i, err)
+		return
+	}
+	if !whole {
+		r.readLarge(ctx, f, w.small[:length], i, old, w)
+		return
+	}
+	it := Item{Type: snapshot.File}
+	n.Content = w.content[:0]
+	if length > 0 {
+		id, ok := r.saveData(ctx, w.small[:length], &it)
+		if !ok {
+			return
+		}
+		n.Content = w.content[:1]
+		n.Content[0] = id
+	}
+	n.Size = uint64(length)
+	it.SizeBytes, it.Change = n.Size, change(n, old)
+	r.keep(i, n, it, w)
+}
+
+// readSmall reads a file that seems to fit into buf. It returns false when the file goes on.
+// A read that ends where the metadata says is the end, and one system call; a file that has grown by
+// then is as if it had been read before that.
+func readSmall(f io.Reader, buf []byte, expected int) (length int, whole bool, err error) {
+	for length < len(buf) {
+		n, err := f.Read(buf[length:])
+		length += n
+		if err == io.EOF || err == nil && length == expected && length > 0 {
+			return length, true, nil
+		}
+		if err != nil {
+			return length, false, err
+		}
+	}
+	return length, false, nil
+}
+
+// saveData stores one chunk and adds to the item what that took. False means that the backup ends.
+func (r *run) saveData(ctx context.Context, p []byte, it *Item) (blob.ID, bool) {
+	saved, err := r.store.SaveBlob(ctx, blob.Data, p)
+	if err != nil {
+		r.abort(err)
+		return saved.ID, false
+	}
+	if saved.New {
+		it.DataBlobs++
+		it.DataBytes += uint64(len(p))
+		it.DataStoredBytes += uint64(saved.StoredBytes)
+	}
+	r.rep.Read(len(p))
+	return saved.ID, true
+}
+
+// largeFile is a file whose chunks are in work. The last one to let go of it makes its node.
+type largeFile struct {
+	node snapshot.Node
+	// done is called once, when content and size are complete.
+	done func(ctx context.Context, f *largeFile)
+
+	pending atomic.Int32 // chunks in work, and one for the reader
+
+	mu     sync.Mutex // guards node.Content, it and failed
+	it     Item
+	failed bool // it cannot be read to its end, or the backup ends
+}
+
+// newLarge returns a largeFile that the caller must let go of.
+func newLarge(n *snapshot.Node, done func(ctx context.Context, f *largeFile)) *largeFile {
+	f := &largeFile{node: *n, done: done}
+	f.node.Content = []blob.ID{}
+	f.pending.Store(1)
+	return f
+}
+
+func (f *largeFile) fail() {
+	f.mu.Lock()
+	f.failed = true
+	f.mu.Unlock()
+}
+
+// letGo makes the node when nobody else works on the file.
+func (f *largeFile) letGo(ctx context.Context) {
+	if f.pending.Add(-1) == 0 {
+		f.done(ctx, f)
+	}
+}
+
+// chunkJob is one chunk to be stored.
+type chunkJob struct {
+	f     *largeFile
+	index int
+	data  []byte   // in seg
+	seg   *segment // let go when data is stored
+}
+
+// readLarge cuts a file into chunks and hands them out. It returns when the file is read; the
+// chunks may still be in work. prefix is what was read of it before.
+func (r *run) readLarge(ctx context.Context, f *source.File, prefix []byte, i int, old *snapshot.Node, w *work) {
+	f.Sequential()
+	b := w.b
+	b.pending.Add(1)
+	large := newLarge(&w.node, func(ctx context.Context, large *largeFile) {
+		var c counts
+		if large.failed {
+			c.addData(&large.it)
+		} else {
+			n, it := &large.node, &large.it
+			it.Type, it.SizeBytes, it.Change = snapshot.File, n.Size, change(n, old)
+			it.Dir, it.Name = b.at.abs, n.Name
+			b.results[i] = encoded{n.Name, n.AppendJSON(nil)}
+			c.count(it)
+			r.rep.Done(*it)
+		}
+		r.counts.add(&c)
+		r.batchDone(ctx, b)
+	})
+	expected := int64(w.node.Size)
+	if len(prefix) > 0 {
+		expected = maxSegment // the metadata was wrong once already
+	}
+	r.rep.Started(b.at.abs, w.node.Name, w.node.Size)
+	if err := r.readChunks(ctx, f, prefix, expected, large); err != nil {
+		r.fail(b, i, err)
+		large.fail()
+	}
+	large.letGo(ctx)
+}
+
+// readChunks reads in to its end and sets the node's size. The segment being read always holds MaxBytes or
+// all that is left, so that the chunker can decide; what it leaves at the end moves on to the
+// next segment. The error is one of in; any other ends the backup.
+func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expected int64, large *largeFile) error {
+	seg := r.buffers.get(ctx, expected)
+	if seg == nil {
+		large.fail()
+		return nil
+	}
+	defer func() { seg.release() }()
+	held := copy(seg.buf, prefix)
+	var length int64
+	for eof := false; ; {
+		for held < len(seg.buf) && !eof {
+			n, err := in.Read(seg.buf[held:])
+			held += n
+			if eof = err == io.EOF; err != nil && !eof {
+				return err
+			}
+			if ctx.Err() != nil {
+				large.fail()
+				return nil
+			}
+		}
+		rest := seg.buf[:held]
+		for len(rest) >= chunker.MaxBytes || eof && len(rest) > 0 {
+			cut := r.chunker.Cut(rest)
+			r.dispatch(ctx, chunkJob{f: large, data: rest[:cut:cut], seg: seg})
+			length += int64(cut)
+			rest = rest[cut:]
+		}
+		if eof {
+			large.node.Size = uint64(length)
+			return nil
+		}
+		seg = r.nextSegment(ctx, seg, rest)
+		held = len(rest)
+	}
+}
+
+// dispatch gives a chunk to a worker that has time, or stores it here: then all are busy, and the
+// reader has no reason to run ahead.
+func (r *run) dispatch(ctx context.Context, job chunkJob) {
+	f := job.f
+	f.pending.Add(1)
+	f.mu.Lock()
+	job.index = len(f.node.Content)
+	f.node.Content = append(f.node.Content, blob.ID{})
+	f.mu.Unlock()
+	job.seg.retain()
+	select {
+	case r.chunks <- job:
+	default:
+		r.chunk(ctx, job)
+	}
+}
+
+// chunk stores a chunk.
+func (r *run) chunk(ctx context.Context, job chunkJob) {
+	var it Item
+	id, ok := r.saveData(ctx, job.data, &it)
+	job.seg.release()
+	f := job.f
+	f.mu.Lock()
+	f.failed = f.failed || !ok
+	f.node.Content[job.index] = id
+	f.it.DataBlobs += it.DataBlobs
+	f.it.DataBytes += it.DataBytes
+	f.it.DataStoredBytes += it.DataStoredBytes
+	f.mu.Unlock()
+	f.letGo(ctx)
+}

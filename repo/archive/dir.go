@@ -1,0 +1,137 @@
+package archive
+
+import (
+	"context"
+	"sync"
+
+	"vitrine/repo/blob"
+	"vitrine/repo/snapshot"
+)
+
+// dir is a directory of the new snapshot whose tree is not saved yet.
+//
+// The walk deals out consecutive slots, one for each batch of files and each subdirectory, so that
+// the order of slots is the order of names. Slots are filled in any order, by whoever is done;
+// what is next in order goes straight into the tree's JSON, the rest waits. The goroutine
+// that fills the last slot saves the tree and fills the directory's own slot further up.
+type dir struct {
+	up   *dir // nil at the root
+	slot int  // in up
+	abs  string
+	node snapshot.Node // Subtree is added at the end
+	old  *oldDir       // the same directory in the parent snapshot
+
+	dealt int // slots dealt out; the walk's own
+
+	mu      sync.Mutex // guards the fields below
+	tree    snapshot.TreeEncoder
+	filled  int               // slots in tree
+	waiting map[int][]encoded // slots filled ahead of the order
+	slots   int               // all of them, or -1 while the walk is in the directory
+	err     error             // of the first node that the tree refused
+}
+
+// encoded is the JSON of a node; nil when the entry is left out.
+type encoded struct {
+	name string
+	json []byte
+}
+
+// nextSlot is called by the walk only.
+func (d *dir) nextSlot() int {
+	d.dealt++
+	return d.dealt - 1
+}
+
+// fill fills a slot. It returns true when the directory is complete. The nodes' memory belongs to d
+// only if kept is true.
+func (d *dir) fill(slot int, nodes []encoded) (complete, kept bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slot != d.filled {
+		if d.waiting == nil {
+			d.waiting = make(map[int][]encoded)
+		}
+		d.waiting[slot] = nodes
+		return false, true
+	}
+	d.add(nodes)
+	for len(d.waiting) > 0 {
+		nodes, ok := d.waiting[d.filled]
+		if !ok {
+			break
+		}
+		delete(d.waiting, d.filled)
+		d.add(nodes)
+	}
+	return d.filled == d.slots, false
+}
+
+func (d *dir) add(nodes []encoded) {
+	d.filled++
+	for _, n := range nodes {
+		if n.json == nil {
+			continue
+		}
+		if err := d.tree.AddJSON(n.name, n.json); err != nil && d.err == nil {
+			d.err = err
+		}
+	}
+}
+
+// left is called when the walk leaves the directory. It returns true when nothing is missing.
+func (d *dir) left() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slots = d.dealt
+	return d.filled == d.slots
+}
+
+// finish saves the tree of a complete directory, and those of the directories above that become
+// complete by it.
+func (r *run) finish(ctx context.Context, d *dir) {
+	for d != nil {
+		up, err := r.saveDir(ctx, d)
+		if err != nil {
+			r.abort(err)
+			return
+		}
+		d = up
+	}
+}
+
+// saveDir returns the directory above if that is complete now.
+func (r *run) saveDir(ctx context.Context, d *dir) (*dir, error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	empty := d.tree.Len() == 0
+	tree := d.tree.Finish()
+	saved, err := r.store.SaveBlob(ctx, blob.Tree, tree)
+	if err != nil {
+		return nil, err
+	}
+	it := Item{Type: snapshot.Dir}
+	if saved.New {
+		it.TreeBlobs, it.TreeBytes, it.TreeStoredBytes = 1, uint64(len(tree)), uint64(saved.StoredBytes)
+	}
+	var c counts
+	c.addTree(&it)
+	defer r.counts.add(&c)
+	if d.up == nil {
+		if !empty {
+			r.root = &saved.ID
+		}
+		return nil, nil
+	}
+	n := &d.node
+	n.Subtree = &saved.ID
+	it.Dir, it.Name = d.up.abs, n.Name
+	it.Change = change(n, r.parent.find(ctx, d.up.old, n.Name))
+	c.dirs[it.Change]++
+	r.rep.Done(it)
+	if complete, _ := d.up.fill(d.slot, []encoded{{n.Name, n.AppendJSON(nil)}}); complete {
+		return d.up, nil
+	}
+	return nil, nil
+}
