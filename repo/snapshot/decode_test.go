@@ -156,7 +156,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"order", `{"nodes":[{"name":"b"},{"name":"a"}]}`, ErrOrder, `node 1 "a"`},
 		{"same", `{"nodes":[{"name":"b"},{"name":"b"}]}`, ErrOrder, `node 1 "b"`},
 		{"order of raw bytes", `{"nodes":[{"name":"\\xff"},{"name":"b"}]}`, ErrOrder, `"b"`},
-		{"field twice", node(`"uid":1,"uid":1`), ErrCorrupt, `node 1 "second": field "uid" twice`},
+		{"field twice", node(`"uid":1,"uid":1`), ErrCorrupt, `node 1 "second": field "uid": twice`},
 		{"float", node(`"uid":1.0`), ErrCorrupt, "node 1"},
 		{"negative", node(`"uid":-1`), ErrCorrupt, "unsigned"},
 		{"string for number", node(`"uid":"1"`), ErrCorrupt, "unsigned"},

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"encoding/base64"
 	"errors"
+	"math/bits"
 	"strconv"
 
 	"vitrine/repo/blob"
@@ -36,54 +37,58 @@ const (
 	fError
 )
 
-func fieldOf(key []byte) field {
-	switch string(key) {
-	case "name":
-		return fName
-	case "type":
-		return fType
-	case "mode":
-		return fMode
-	case "mtime":
-		return fMTime
-	case "atime":
-		return fATime
-	case "ctime":
-		return fCTime
-	case "uid":
-		return fUID
-	case "gid":
-		return fGID
-	case "user":
-		return fUser
-	case "group":
-		return fGroup
-	case "inode":
-		return fInode
-	case "device_id":
-		return fDeviceID
-	case "size":
-		return fSize
-	case "links":
-		return fLinks
-	case "linktarget":
-		return fLinkTarget
-	case "linktarget_raw":
-		return fLinkTargetRaw
-	case "extended_attributes":
-		return fXattrs
-	case "generic_attributes":
-		return fGeneric
-	case "device":
-		return fDevice
-	case "content":
-		return fContent
-	case "subtree":
-		return fSubtree
-	case "error":
-		return fError
+// canonical are the members of a node in the order that every client writes them.
+var canonical = [...]struct {
+	key string // with quotes and colon
+	bit field
+}{
+	{`"name":`, fName},
+	{`"type":`, fType},
+	{`"mode":`, fMode},
+	{`"mtime":`, fMTime},
+	{`"atime":`, fATime},
+	{`"ctime":`, fCTime},
+	{`"uid":`, fUID},
+	{`"gid":`, fGID},
+	{`"user":`, fUser},
+	{`"group":`, fGroup},
+	{`"inode":`, fInode},
+	{`"device_id":`, fDeviceID},
+	{`"size":`, fSize},
+	{`"links":`, fLinks},
+	{`"linktarget":`, fLinkTarget},
+	{`"linktarget_raw":`, fLinkTargetRaw},
+	{`"extended_attributes":`, fXattrs},
+	{`"generic_attributes":`, fGeneric},
+	{`"device":`, fDevice},
+	{`"content":`, fContent},
+	{`"subtree":`, fSubtree},
+	{`"error":`, fError},
+}
+
+// member reads the key of a node's member and the colon. It looks for the canonical keys
+// from index on, because then nothing has to be searched; any other key is found too.
+func (s *scanner) member(index *int) (field, bool) {
+	s.peek()
+	rest := s.p[s.i:]
+	for i := *index; i < len(canonical); i++ {
+		key := canonical[i].key
+		if len(rest) > len(key) && rest[1] == key[1] && string(rest[:len(key)]) == key {
+			s.i += len(key)
+			*index = i + 1
+			return canonical[i].bit, true
+		}
 	}
-	return 0
+	key, ok := s.key()
+	if !ok {
+		return 0, false
+	}
+	for i := range canonical {
+		if name := canonical[i].key; string(key) == name[1:len(name)-2] {
+			return canonical[i].bit, true
+		}
+	}
+	return 0, true
 }
 
 // rawNode is one node as the scanner finds it. Its byte slices live until the next node.
@@ -130,17 +135,16 @@ func (s *scanner) node(n *rawNode) bool {
 	if s.peek() != '{' {
 		return s.unexpected("a node")
 	}
+	index := 0
 	for more := s.open('}'); more; {
-		key, ok := s.key()
-		if !ok {
-			return false
-		}
-		f := fieldOf(key)
+		f, ok := s.member(&index)
 		switch {
+		case !ok:
+			return false
 		case f == 0:
 			ok = s.skip(0)
 		case n.seen&f != 0:
-			return s.fail("field %q twice", key)
+			return s.fail("field %s twice", canonical[bits.TrailingZeros32(uint32(f))].key)
 		default:
 			n.seen |= f
 			ok = s.field(n, f)
