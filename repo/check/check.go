@@ -56,7 +56,7 @@ type run struct {
 	roots      []root
 	incomplete bool // a snapshot could not be read: what is used is not known
 
-	damaged map[copyKey]bool // copies that --read-data found bad
+	damaged map[entry]bool // copies that --read-data found bad
 }
 
 // root is a snapshot to check.
@@ -64,13 +64,10 @@ type root struct {
 	id, tree blob.ID
 }
 
-// copyKey names one copy of a blob by its place.
-type copyKey struct{ pack, offset uint32 }
-
 // Run checks the repository, which needs no index of its own. The error tells why the check could
 // not go on; what it found is in Result and was told to rep.
 func Run(ctx context.Context, r *repo.Repository, o Options, rep Reporter) (Result, error) {
-	c := &run{r: r, be: r.Backend(), damaged: map[copyKey]bool{}}
+	c := &run{r: r, be: r.Backend(), damaged: map[entry]bool{}}
 	c.report = &report{to: rep, res: &c.res}
 	err := c.run(ctx, o)
 	return c.res, err

@@ -145,7 +145,7 @@ func (d *dataReader) agree(p candidate, header []blob.Entry) bool {
 // lists reports whether the index has the entry of a pack's header as it is.
 func (d *dataReader) lists(pack uint32, e *blob.Entry) bool {
 	copies, _ := d.table.lookup(e.Handle)
-	return slices.Contains(copies, entry{e.ID, pack, e.OffsetBytes, e.LengthBytes, e.PlainBytes})
+	return slices.Contains(copies, newEntry(e, pack))
 }
 
 // indexed returns what the index says of a pack. It looks at the whole table: it is for damage.
@@ -166,6 +166,6 @@ func (d *dataReader) addDamage(pack uint32, entries []blob.Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range entries {
-		d.damaged[copyKey{pack, entries[i].OffsetBytes}] = true
+		d.damaged[newEntry(&entries[i], pack)] = true
 	}
 }

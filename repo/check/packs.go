@@ -51,10 +51,10 @@ func (c *run) checkPacks(ctx context.Context) error {
 		}
 	}
 	if len(mixed) > 0 {
-		c.report.hint("%s hold data and trees, as old clients wrote them; prune can rewrite them", some(mixed))
+		c.report.hint("data and trees together in %s, as old clients wrote them; prune can rewrite them", some(mixed))
 	}
 	if len(orphans) > 0 {
-		c.report.hint("%s (%s) in no index: left by a backup that was interrupted, or being written by one that runs; prune removes the rest",
+		c.report.hint("in no index: %s, %s, left by a backup that was interrupted or just written by one that runs; prune removes what is left over",
 			some(orphans), size(orphanBytes))
 	}
 	return nil
@@ -110,7 +110,7 @@ func count(n int, noun string) string {
 
 // isThere reports whether the copy is in a pack that is there, and was not found damaged.
 func (c *run) isThere(e *entry) bool {
-	return c.table.packs[e.pack].holds(e) && !c.damaged[copyKey{e.pack, e.offset}]
+	return c.table.packs[e.pack].holds(e) && !c.damaged[*e]
 }
 
 // anyThere returns nil when one of the copies of a blob is there, and else what became of it.

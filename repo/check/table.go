@@ -42,6 +42,10 @@ type entry struct {
 	plain  uint32 // as blob.Location.PlainBytes
 }
 
+func newEntry(e *blob.Entry, pack uint32) entry {
+	return entry{e.ID, pack, e.OffsetBytes, e.LengthBytes, e.PlainBytes}
+}
+
 // pack is what the index and the backend say of a pack file.
 type pack struct {
 	id          blob.ID
@@ -74,7 +78,7 @@ func (t *table) adder() func(blob.Entry) error {
 		}
 		b := &t.buckets[e.Type&1][e.ID[0]]
 		b.mu.Lock()
-		b.entries = append(b.entries, entry{e.ID, no, e.OffsetBytes, e.LengthBytes, e.PlainBytes})
+		b.entries = append(b.entries, newEntry(&e, no))
 		b.mu.Unlock()
 		return nil
 	}

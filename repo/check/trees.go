@@ -166,11 +166,14 @@ func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, a
 				firstLost = err
 			}
 		}
-		if len(copies) == 0 {
-			known = false
-			continue
+		known = known && len(copies) > 0
+		for i := range copies {
+			size := c.table.location(&copies[i]).Size()
+			if i == 0 {
+				bytes += uint64(size)
+			}
+			known = known && size == c.table.location(&copies[0]).Size()
 		}
-		bytes += uint64(c.table.location(&copies[0]).Size())
 	}
 	if lost > 0 {
 		bad(false, "%w; %s", lostChunks(lost, len(n.Content), firstLost), fileAdvice)
@@ -219,7 +222,7 @@ func (c *run) inspectLost(nodes []snapshot.Node) treeReport {
 
 func (c *run) anyDamaged(copies []entry) bool {
 	for i := range copies {
-		if c.damaged[copyKey{copies[i].pack, copies[i].offset}] {
+		if c.damaged[copies[i]] {
 			return true
 		}
 	}
