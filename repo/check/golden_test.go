@@ -39,8 +39,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestRestic checks what restic writes, also while its packs are being removed from
-// under it one by one: what restic calls damaged we call damaged.
+// TestRestic checks what restic writes, also with a pack and with an index file away: what
+// restic calls damaged we call damaged.
 func TestRestic(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo")
 	restic := func(args ...string) (string, error) {
@@ -67,12 +67,12 @@ func TestRestic(t *testing.T) {
 		if err != nil || len(files) < 2 {
 			t.Fatalf("%d %v files, %v", len(files), kind, err)
 		}
-		for _, f := range files {
+		for _, f := range files[:1] { // each is a run of restic
 			path := filepath.Join(dir, f.Path())
 			if err := os.Rename(path, path+".away"); err != nil {
 				t.Fatal(err)
 			}
-			_, f2 := run(t, openLocal(t, dir, "password"), check.Options{})
+			_, f2 := run(t, r, check.Options{})
 			out, err := restic("check")
 			if (err != nil) != (len(f2.errors) > 0) {
 				t.Errorf("%v is away: restic says %v, vitrine %q\n%s", f, err, f2.errors, out)
@@ -85,5 +85,5 @@ func TestRestic(t *testing.T) {
 			}
 		}
 	}
-	wantSound(t, openLocal(t, dir, "password"))
+	wantSound(t, r)
 }
