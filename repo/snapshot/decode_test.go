@@ -258,15 +258,15 @@ func randomTree(r *rand.Rand, n int) []byte {
 
 func TestDecodeRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 200 {
-		checkDecoders(t, randomTree(r, r.IntN(30)))
+	for range 100 {
+		checkDecoders(t, randomTree(r, r.IntN(15)))
 	}
 }
 
 // TestDecodeDamaged cuts and flips: an error or not, but what encoding/json says.
 func TestDecodeDamaged(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 40 {
+	for range 20 {
 		p := randomTree(r, 4)
 		for range 40 {
 			damaged := bytes.Clone(p)

@@ -106,7 +106,7 @@ func randomNode(r *rand.Rand) Node {
 func TestAppendJSONDifferential(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	prefix := []byte("before")
-	for i := range 20000 {
+	for i := range 5000 {
 		n := randomNode(r)
 		want, err := refEncode(&n)
 		if err != nil {

@@ -8,13 +8,26 @@ import (
 )
 
 func addTrees(f *testing.F) {
-	for _, p := range goldenTrees(f) {
-		f.Add(p)
+	for name, p := range goldenTrees(f) {
+		if len(p) < 1500 { // small seeds are mutated to more effect
+			f.Add(p)
+		} else if nodes, err := DecodeTree(p); err != nil {
+			f.Fatalf("%s: %v", name, err)
+		} else {
+			var e TreeEncoder
+			for _, n := range nodes[:2] {
+				if err := e.Add(&n); err != nil {
+					f.Fatal(err)
+				}
+			}
+			f.Add(e.Finish())
+		}
 	}
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 10 {
-		f.Add(randomTree(r, 3))
+	for range 20 {
+		f.Add(randomTree(r, 1))
 	}
+	f.Add([]byte(`{"nodes":[{"name":"a\u0041","mtime":"2020-01-02T03:04:05.6+07:00","links":1},{"name":"b"}]}`))
 	f.Add([]byte(`{"a":[{},1.5e-7],"nodes":[{"x":null,"name":"a\\x01","extended_attributes":[{"name":"\ud83d"}],"generic_attributes":{"b":1}}]}`))
 }
 
