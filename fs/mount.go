@@ -45,6 +45,11 @@ type Server struct {
 // bounds only the setting up; the mount lasts until Unmount, or until somebody else
 // unmounts dir.
 func Mount(ctx context.Context, dir string, src Source, o Options) (*Server, error) {
+	return mount(ctx, dir, src, o, func(n *nodes) fuse.RawFileSystem { return n })
+}
+
+// mount is Mount with a layer between the kernel and the nodes, for tests that count.
+func mount(ctx context.Context, dir string, src Source, o Options, layer func(*nodes) fuse.RawFileSystem) (*Server, error) {
 	o.setDefaults()
 	dir, err := checkMountPoint(dir, &o)
 	if err != nil {
@@ -70,7 +75,7 @@ func Mount(ctx context.Context, dir string, src Source, o Options) (*Server, err
 	ahead := newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id) })
 	n.ahead = ahead
 	s := &Server{dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{})}
-	if s.fuse, err = fuse.NewServer(n, dir, mountOptions(&o)); err != nil {
+	if s.fuse, err = fuse.NewServer(layer(n), dir, mountOptions(&o)); err != nil {
 		stop()
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), n.closeCaches())
 	}

@@ -1,0 +1,237 @@
+package fs
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"vitrine/repo"
+	"vitrine/repo/backend/local"
+	"vitrine/repo/repotest"
+	"vitrine/repo/source/sourcetest"
+)
+
+// childEnv makes the test binary play a program that reads from a mount.
+const childEnv = "VITRINE_FS_TEST_CHILD"
+
+// mountDirs are the mount points that tests used.
+var mountDirs sync.Map
+
+// TestMain fails the run when a mount is left over.
+func TestMain(m *testing.M) {
+	if mode := os.Getenv(childEnv); mode != "" {
+		os.Exit(child(mode, os.Args[1:]))
+	}
+	code := m.Run()
+	mountDirs.Range(func(dir, _ any) bool {
+		if found, err := findMount(dir.(string)); err == nil {
+			fmt.Fprintf(os.Stderr, "left over: %s is still mounted (%s)\n", dir, found.fsType)
+			detach(dir.(string), true)
+			code = 1
+		}
+		return true
+	})
+	fixture.remove()
+	os.Exit(code)
+}
+
+// workDir returns a directory on a file system with extended attributes and holes.
+func workDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "vitrine-fs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// mountTest mounts src for the length of the test and returns the mount point.
+func mountTest(t testing.TB, src Source, o Options) string {
+	t.Helper()
+	dir, _ := mountServer(t, src, o)
+	return dir
+}
+
+func mountServer(t testing.TB, src Source, o Options) (string, *Server) {
+	t.Helper()
+	dir, s, _ := mountCounted(t, src, o)
+	return dir, s
+}
+
+// mountCounted also counts the requests.
+func mountCounted(t testing.TB, src Source, o Options) (string, *Server, *counter) {
+	t.Helper()
+	dir := filepath.Join(workDir(t), "mnt")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mountDirs.Store(dir, true)
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(&logWriter{t: t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}
+	var c *counter
+	s, err := mount(t.Context(), dir, src, o, func(n *nodes) fuse.RawFileSystem {
+		c = &counter{nodes: n}
+		return c
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Unmount(); err != nil {
+			t.Error(err)
+		}
+		s.Wait()
+	})
+	return dir, s, c
+}
+
+// logWriter sends the mount's log to the test's.
+type logWriter struct{ t testing.TB }
+
+func (w *logWriter) Write(p []byte) (int, error) {
+	w.t.Logf("mount: %s", bytes.TrimSpace(p))
+	return len(p), nil
+}
+
+// counter counts requests on their way to the nodes.
+type counter struct {
+	*nodes
+	lookups, getattrs, readBytes, lists, forgets atomic.Int64
+}
+
+func (c *counter) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	c.lookups.Add(1)
+	return c.nodes.Lookup(cancel, h, name, out)
+}
+
+func (c *counter) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	c.getattrs.Add(1)
+	return c.nodes.GetAttr(cancel, in, out)
+}
+
+func (c *counter) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	c.readBytes.Add(int64(in.Size))
+	return c.nodes.Read(cancel, in, buf)
+}
+
+func (c *counter) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	c.lists.Add(1)
+	return c.nodes.ReadDirPlus(cancel, in, out)
+}
+
+func (c *counter) Forget(id, n uint64) {
+	c.forgets.Add(1)
+	c.nodes.Forget(id, n)
+}
+
+// run runs a command and returns what it printed; it must succeed.
+func run(t testing.TB, dir, name string, args ...string) string {
+	t.Helper()
+	out, err := try(dir, name, args...)
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return out
+}
+
+// try is run for commands that may fail.
+func try(dir, name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// sh runs a line of shell.
+func sh(t testing.TB, dir, line string) string {
+	t.Helper()
+	return run(t, dir, "bash", "-euo", "pipefail", "-c", line)
+}
+
+const resticPassword = "geheim"
+
+// restic runs Debian's restic on the repository.
+func restic(t testing.TB, repoDir, workDir string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("restic", args...)
+	cmd.Dir = workDir
+	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+resticPassword, "RESTIC_REPOSITORY="+repoDir, "TZ=UTC",
+		"RESTIC_CACHE_DIR="+filepath.Join(filepath.Dir(repoDir), "restic-cache"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("restic %q: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// openRestic opens a repository that restic made.
+func openRestic(t testing.TB, repoDir string) *repo.Repository {
+	t.Helper()
+	be, err := local.Open(repoDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repo.Open(t.Context(), be, repo.Options{Password: []byte(resticPassword), OpenIndex: repotest.OpenMapIndex})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// zooFixture is a zoo backed up by restic, made once for all tests.
+type zooFixture struct {
+	once           sync.Once
+	dir, src, repo string
+}
+
+var fixture zooFixture
+
+// zoo returns the source tree and a repository with a snapshot of it: its root directory holds
+// the directory zoo.
+func zoo(t testing.TB) (src string, r *repo.Repository) {
+	t.Helper()
+	fixture.once.Do(func() {
+		dir, err := os.MkdirTemp("/dev/shm", "vitrine-fs-zoo-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fixture.dir, fixture.src, fixture.repo = dir, filepath.Join(dir, "zoo"), filepath.Join(dir, "repo")
+		if err := os.Mkdir(fixture.src, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		sourcetest.MakeZoo(t, fixture.src)
+		restic(t, fixture.repo, dir, "init")
+		restic(t, fixture.repo, dir, "backup", "zoo")
+	})
+	return fixture.src, openRestic(t, fixture.repo)
+}
+
+func (f *zooFixture) remove() {
+	if f.dir != "" {
+		os.RemoveAll(f.dir)
+	}
+}
+
+// lines splits what a command printed.
+func lines(s string) []string {
+	if s = strings.TrimSuffix(s, "\n"); s == "" {
+		return nil
+	}
+	return strings.Split(s, "\n")
+}
