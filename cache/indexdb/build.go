@@ -21,7 +21,7 @@ import (
 
 // buildIfWorth builds the next generation when that pays and no other process does. errLocked: one does.
 func (d *DB) buildIfWorth(ctx context.Context) error {
-	if d.builder == "" || time.Now().Before(d.notBefore) || !worthBuilding(d.core.stats()) {
+	if d.builder == "" || time.Now().Before(d.notBefore) || !d.worthBuilding(d.core.stats()) {
 		return nil
 	}
 	lock, err := lockBuild(d.dir)
@@ -35,7 +35,7 @@ func (d *DB) buildIfWorth(ctx context.Context) error {
 		if err := d.core.refresh(ctx, d.choose); err != nil {
 			return err
 		}
-		if !worthBuilding(d.core.stats()) {
+		if !d.worthBuilding(d.core.stats()) {
 			return nil
 		}
 	}

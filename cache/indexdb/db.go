@@ -64,8 +64,10 @@ type DB struct {
 	notBefore time.Time // after a failed build; only maintenance uses it
 	building  atomic.Bool
 
-	// freeBytes tells how much may be written to the file system of a directory; tests replace it.
-	freeBytes func(dir string) (int64, error)
+	// Tests replace these.
+	freeBytes     func(dir string) (int64, error) // may be written to the directory's file system
+	worthBuilding func(Stats) bool
+	patience      time.Duration // closePatience
 }
 
 // Open opens the index kept in dir, which is made when it is missing, and reads the index files that are not in
@@ -75,6 +77,11 @@ type DB struct {
 // no other begun, while lookups go on. Whatever is wrong with the directory is logged and costs time or
 // memory; only errors of src and of ctx are returned.
 func Open(ctx context.Context, dir string, secret [32]byte, src Source, o Options) (*DB, error) {
+	return open(ctx, dir, secret, src, o, func(*DB) {})
+}
+
+// open is Open with a seam for tests: tune may change the DB before anything happens.
+func open(ctx context.Context, dir string, secret [32]byte, src Source, o Options, tune func(*DB)) (*DB, error) {
 	k, err := newKeys(secret)
 	if err != nil {
 		return nil, err
@@ -83,14 +90,17 @@ func Open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		return nil, fmt.Errorf("open index cache: %w", err)
 	}
 	d := &DB{
-		core:      newCore(src, k, o.Log),
-		dir:       dir,
-		builder:   o.Builder,
-		kick:      make(chan struct{}, 1),
-		closing:   make(chan struct{}),
-		done:      make(chan struct{}),
-		freeBytes: freeBytes,
+		core:          newCore(src, k, o.Log),
+		dir:           dir,
+		builder:       o.Builder,
+		kick:          make(chan struct{}, 1),
+		closing:       make(chan struct{}),
+		done:          make(chan struct{}),
+		freeBytes:     freeBytes,
+		worthBuilding: worthBuilding,
+		patience:      closePatience,
 	}
+	tune(d)
 	if os.Getenv(builderEnv) != "" {
 		d.builder = "" // we are a child that was not told how to build: end the recursion here
 	}
@@ -157,7 +167,7 @@ func (d *DB) Close() error {
 	default:
 	}
 	close(d.closing)
-	patience := time.NewTimer(max(closePatience, time.Duration(d.core.loadTime.Load())))
+	patience := time.NewTimer(max(d.patience, time.Duration(d.core.loadTime.Load())))
 	defer patience.Stop()
 	select {
 	case <-d.done:

@@ -60,5 +60,6 @@
 // holds build.lock and an exclusive flock on them (readers hold a shared one). Removal of the
 // directory: open files stay readable, the next build makes it anew. Truncation of a mapped file or
 // a disk that fails: the fault becomes an error (debug.SetPanicOnFault), the entries are read
-// from the repository again, and the lookup that met it answers from those.
+// from the repository again, and the lookup that met it answers from those. One thing is not caught: wrong bytes that
+// appear in the index of a table after it was checked and mapped, where Badger ends the process.
 package indexdb

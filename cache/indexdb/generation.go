@@ -68,7 +68,7 @@ func badgerOptions(dir string) badger.Options {
 		WithChecksumVerificationMode(options.OnBlockRead).
 		WithBlockSize(2 << 10).
 		WithValueThreshold(maxBucketBytes + 1).
-		WithMemTableSize(8 << 20).
+		WithMemTableSize(1 << 20).
 		WithValueLogFileSize(1 << 20).
 		WithNumCompactors(2).
 		WithMetricsEnabled(false).

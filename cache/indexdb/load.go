@@ -25,17 +25,17 @@ func load(ctx context.Context, src Source, k *keys, files []blob.ID) ([]*run, er
 	for range cap(idle) {
 		idle <- new(runBuilder)
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(cap(idle))
 	for _, id := range files {
-		if ctx.Err() != nil {
+		if groupCtx.Err() != nil {
 			break
 		}
 		group.Go(func() error {
 			b := <-idle
 			defer func() { idle <- b }()
 			b.reset(k)
-			err := src.LoadIndexFile(ctx, id, func(e blob.Entry) error {
+			err := src.LoadIndexFile(groupCtx, id, func(e blob.Entry) error {
 				b.add(&e)
 				return nil
 			})
