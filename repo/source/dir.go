@@ -132,12 +132,8 @@ func (d *Dir) Readlink(name string) (string, error) {
 // direntBufs are large, because every getdents call of a remote file system is a round trip.
 var direntBufs = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// Entries lists the directory in byte order, without "." and "..". It reads from the start,
-// but only one call may run at a time.
+// Entries lists the directory in byte order, without "." and "..". It may be called once.
 func (d *Dir) Entries() ([]Entry, error) {
-	if _, err := unix.Seek(d.fd, 0, 0); err != nil {
-		return nil, &fs.PathError{Op: "list", Path: d.path, Err: err}
-	}
 	buf := direntBufs.Get().(*[64 << 10]byte)
 	defer direntBufs.Put(buf)
 	var entries []Entry
