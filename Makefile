@@ -10,7 +10,7 @@ DIR ?= $(shell go env GOROOT)/src
 .PHONY: build setup demo test race lint fuzz accept bench clean help
 
 build: ## build bin/vitrine
-	go build -trimpath -ldflags "-X vitrine/cmd/internal/cli.version=$(VERSION)" -o bin/vitrine ./cmd/vitrine
+	go build -trimpath -ldflags "-X vitrine/cmd/internal/cli.Version=$(VERSION)" -o bin/vitrine ./cmd/vitrine
 
 setup: ## install what the tests, the demo and the bench need besides Go (Debian, root or sudo)
 	scripts/setup
