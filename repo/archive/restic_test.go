@@ -40,15 +40,16 @@ func scratch(t testing.TB) string {
 
 // resticRepo is a local repository that restic and this program both write to.
 type resticRepo struct {
-	t   testing.TB
-	dir string
+	t     testing.TB
+	dir   string
+	stdin string // of restic
 }
 
 // initRestic makes a repository with a key that costs neither program time to derive. Those of
 // one test process share a polynomial, so that equal sources have equal chunks.
 func initRestic(t testing.TB, version uint) *resticRepo {
 	t.Helper()
-	rr := &resticRepo{t, filepath.Join(scratch(t), "repo")}
+	rr := &resticRepo{t: t, dir: filepath.Join(scratch(t), "repo")}
 	be, err := local.Create(rr.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +77,7 @@ func (rr *resticRepo) run(dir string, args ...string) string {
 	rr.t.Helper()
 	cmd := exec.Command("restic", append([]string{"-r", rr.dir, "--no-cache"}, args...)...)
 	cmd.Dir = dir
+	cmd.Stdin = strings.NewReader(rr.stdin)
 	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+repotest.Password)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
