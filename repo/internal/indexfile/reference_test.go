@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -222,8 +223,8 @@ func compare(t *testing.T, p []byte) {
 		}
 		return
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%q: %s", p, diff)
+	if !slices.Equal(want, got) {
+		t.Errorf("%q: %s", p, cmp.Diff(want, got))
 	}
 }
 
@@ -236,12 +237,13 @@ func TestDecodeAsTheReferenceDoes(t *testing.T) {
 	}
 	for _, tt := range accepted {
 		compare(t, sample(tt.text))
-		// Every byte replaced by one that means something to JSON.
+		// Every byte replaced by some that mean something to JSON; which ones, moves on.
+		const special = "\"\\,:{}[]0-.e n"
 		text := sample(tt.text)
 		for i := range text {
-			for _, c := range []byte("\"\\,:{}[]0-.e n") {
+			for j := range 3 {
 				p := bytes.Clone(text)
-				p[i] = c
+				p[i] = special[(3*i+j)%len(special)]
 				compare(t, p)
 			}
 		}

@@ -45,15 +45,15 @@ func (p Params) Check() error {
 	return nil
 }
 
-// Calibrate returns costs such that one derivation takes about target on this machine within
-// memoryBytes (use half a second and 60 MiB). It spends memory first, because that is what
-// scrypt makes dear to an attacker, then time through P. It takes about a third of target itself.
+// Calibrate returns costs such that one derivation takes about target of processor time on this
+// machine within memoryBytes (use half a second and 60 MiB). It spends memory first, because that is what
+// scrypt makes dear to an attacker, then time through P. It takes about half of target itself.
 func Calibrate(target time.Duration, memoryBytes int) Params {
 	return calibrate(target, memoryBytes, func(p Params) time.Duration {
-		start := time.Now()
-		// The costs are ours and valid; a failure would only make the measurement short.
-		_, _ = scrypt.Key([]byte("calibrate"), make([]byte, saltBytes), p.N, p.R, p.P, 64)
-		return time.Since(start)
+		return cpuTime(func() {
+			// The costs are ours and valid; a failure would only make the measurement short.
+			_, _ = scrypt.Key([]byte("calibrate"), make([]byte, saltBytes), p.N, p.R, p.P, 64)
+		})
 	})
 }
 
@@ -70,7 +70,7 @@ func calibrate(target time.Duration, memoryBytes int, measure func(Params) time.
 		p.N = 1 << (bits.Len(uint(blocks)) - 1)
 	}
 	for {
-		// The shorter of two runs: a busy machine must not make keys weak.
+		// The shorter of two runs: the first one also takes the memory from the system.
 		took := max(min(measure(p), measure(p)), 1)
 		if took > target && p.N > minN {
 			p.N /= 2

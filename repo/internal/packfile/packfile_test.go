@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,8 +63,8 @@ func TestList(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d blobs: %v", tt.blobs, err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%d blobs: %s", tt.blobs, diff)
+		if !slices.Equal(want, got) {
+			t.Errorf("%d blobs: %s", tt.blobs, cmp.Diff(want, got))
 		}
 		if r.calls != tt.reads || r.bytes > len(pack) {
 			t.Errorf("%d blobs: %d bytes in %d reads, want %d reads", tt.blobs, r.bytes, r.calls, tt.reads)
