@@ -61,10 +61,8 @@ func (a *app) finish(ctx context.Context, args []string, err error) int {
 	if code == exitOK {
 		return code
 	}
-	p := a.print
-	if p == nil { // the command line could not be read
-		p = progress.New(progress.Options{Stdout: a.stdout, Stderr: a.stderr})
-	}
+	// A printer of its own: the command line may be one that could not be read.
+	p := progress.New(progress.Options{Stdout: a.stdout, Stderr: a.stderr})
 	message = oneLine(message)
 	if a.global.json || slices.Contains(args, "--json") {
 		p.ErrorMessage(exitMessage{"exit_error", code, message})

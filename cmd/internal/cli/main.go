@@ -11,24 +11,30 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
 	"vitrine/cmd/internal/progress"
 )
 
-// Version is what `vitrine version` tells and what snapshots note as their program.
-const Version = "0.1.0-dev"
+// Version is what `vitrine version` tells and what snapshots note as their program. The Makefile
+// sets it by -ldflags -X.
+var Version = "0.1.0-dev"
+
+// repeatTime is how long further signals count as the first: timeout(1) signals the process
+// and then its group, and a terminal whose user is impatient does so too.
+const repeatTime = time.Second
 
 // Main runs one command line and returns the exit code of the process (exit.go lists them).
 // args are without the program's name, env is in the form of os.Environ.
 //
 // The first SIGINT or SIGTERM cancels the context of the command, which then cleans up;
-// after that the signals have their default effect again, so a second one kills.
+// repeatTime later the signals have their default effect again, so a second one kills.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.Sleep(repeatTime); stop() })
 
 	a := &app{stdin: stdin, lines: bufio.NewReader(stdin), stdout: stdout, stderr: stderr, env: environment(env)}
 	root := newRoot(a)
@@ -74,4 +80,14 @@ func environment(pairs []string) lookup {
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// canDraw reports whether standard output is a terminal on which a bar can be drawn.
+func (a *app) canDraw() bool {
+	if !isTerminal(a.stdout) {
+		return false
+	}
+	width, height, err := term.GetSize(int(a.stdout.(*os.File).Fd()))
+	kind, _ := a.env("TERM")
+	return err == nil && width > 0 && height > 0 && kind != "" && kind != "dumb"
 }

@@ -142,10 +142,9 @@ func (a *app) setup(cmd *cobra.Command) error {
 	if err := a.applyEnv(cmd.Flags()); err != nil {
 		return err
 	}
-	termType, _ := a.env("TERM")
 	a.print = progress.New(progress.Options{
 		Stdout: a.stdout, Stderr: a.stderr,
-		Terminal:      isTerminal(a.stdout) && termType != "dumb" && termType != "",
+		Terminal:      a.canDraw(),
 		ErrorTerminal: isTerminal(a.stderr),
 		JSON:          a.global.json, Quiet: a.global.quiet, Verbose: a.global.verbose, FPS: a.global.fps,
 	})

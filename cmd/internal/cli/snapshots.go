@@ -70,6 +70,7 @@ func (a *app) runSnapshots(ctx context.Context, o snapshotsOptions, ids []string
 	if o.latest > 0 {
 		found = latestOfEach(found, o.latest)
 	}
+	found = sorted(found, by.Tags)
 	if err := a.printSnapshots(found, o, by); err != nil {
 		return err
 	}
@@ -109,14 +110,27 @@ func latestOfEach(list []*snapshot.Snapshot, n int) []*snapshot.Snapshot {
 	count := make(map[string]int)
 	var kept []*snapshot.Snapshot
 	for _, sn := range slices.Backward(list) {
-		paths := slices.Sorted(slices.Values(sn.Paths))
-		key := sn.Hostname + "\x00" + strings.Join(paths, "\x00")
+		key := sn.Hostname + "\x00" + strings.Join(slices.Sorted(slices.Values(sn.Paths)), "\x00")
 		if count[key]++; count[key] <= n {
 			kept = append(kept, sn)
 		}
 	}
 	slices.Reverse(kept)
 	return kept
+}
+
+// sorted returns copies with sorted paths and, if wanted, sorted tags: this is how restic shows them.
+func sorted(list []*snapshot.Snapshot, tags bool) []*snapshot.Snapshot {
+	out := make([]*snapshot.Snapshot, len(list))
+	for i, sn := range list {
+		c := *sn
+		c.Paths = slices.Sorted(slices.Values(sn.Paths))
+		if tags {
+			c.Tags = slices.Sorted(slices.Values(sn.Tags))
+		}
+		out[i] = &c
+	}
+	return out
 }
 
 // snapshotJSON is a snapshot as `snapshots --json` and `ls --json` print it.
@@ -199,7 +213,9 @@ func snapshotTable(list []*snapshot.Snapshot, compact bool) *progress.Table {
 		heads = append(heads, "Size")
 	}
 	t := progress.NewTable(heads...)
-	if !compact {
+	if compact {
+		t.MinWidth(3, 6)
+	} else {
 		t.MinWidth(2, 10)
 		t.MinWidth(3, 10)
 	}

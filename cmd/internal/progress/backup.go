@@ -96,7 +96,7 @@ var actions = map[archive.Change]string{archive.New: "new", archive.Changed: "mo
 
 // item tells of one file or directory that is done.
 func (b *Backup) item(it archive.Item, took time.Duration) {
-	name := path.Join(it.Dir, it.Name)
+	name := path.Join("/", it.Dir, it.Name) // at the root of the snapshot there is no Dir
 	if it.Type == snapshot.Dir && name != "/" {
 		name += "/"
 	}
@@ -212,6 +212,11 @@ func (b *Backup) Finish(res archive.Result, dryRun bool) {
 			SnapshotID: id, DryRun: dryRun,
 		})
 		return
+	}
+	if res.Parent != nil {
+		b.p.Line("using parent snapshot %s", res.Parent.ID.Short())
+	} else {
+		b.p.Line("no parent snapshot found, all files were read")
 	}
 	b.p.Line("")
 	b.p.Line("Files:       %5d new, %5d changed, %5d unmodified", s.FilesNew, s.FilesChanged, s.FilesUnmodified)

@@ -13,9 +13,9 @@ import (
 func (p *Printer) Logger() *slog.Logger {
 	level := slog.LevelWarn
 	switch {
-	case p.o.Verbose >= 2:
+	case p.o.Verbose >= 3:
 		level = slog.LevelDebug
-	case p.o.Verbose == 1:
+	case p.o.Verbose >= 1:
 		level = slog.LevelInfo
 	}
 	return slog.New(&handler{p: p, level: level})
@@ -37,9 +37,10 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool { attrs = append(attrs, a); return true })
 	var details []string
 	for _, a := range attrs {
-		if a.Key == "error" || a.Key == "err" {
+		switch a.Key {
+		case "error", "reason": // sentences that need no name
 			details = append(details, a.Value.String())
-		} else {
+		default:
 			details = append(details, fmt.Sprintf("%s %v", a.Key, a.Value))
 		}
 	}

@@ -3,7 +3,7 @@
 // is not.
 //
 // Standard output carries results and status, standard error warnings and errors only.
-// With --json every line of standard output is one JSON object.
+// With --json every line of either is one JSON value.
 package progress
 
 import (
@@ -72,8 +72,18 @@ func (p *Printer) Detail(level int, format string, args ...any) {
 	}
 }
 
-// Warn writes a line to standard error, whatever the mode.
+// warning is a line of Warn under --json.
+type warning struct {
+	MessageType string `json:"message_type"` // warning
+	Message     string `json:"message"`
+}
+
+// Warn tells something on standard error, whatever the mode.
 func (p *Printer) Warn(format string, args ...any) {
+	if p.o.JSON {
+		p.ErrorMessage(warning{"warning", fmt.Sprintf(format, args...)})
+		return
+	}
 	p.write(p.o.Stderr, p.o.ErrorTerminal, fmt.Appendf(nil, format+"\n", args...))
 }
 

@@ -1,0 +1,65 @@
+package progress
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vitrine/repo/check"
+)
+
+func TestCheckLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out, errOut bytes.Buffer
+		c := NewCheck(New(Options{Stdout: &out, Stderr: &errOut}))
+		c.Progress(check.Snapshots, 0, 2)
+		c.Progress(check.Snapshots, 2, 2)
+		c.Progress(check.Trees, 0, 0)
+		time.Sleep(6 * time.Second)
+		c.Progress(check.Trees, 7, 0)
+		time.Sleep(6 * time.Second)
+		c.Error(errors.New("pack 1f2e is missing"))
+		c.Progress(check.Data, 0, 2<<20)
+		time.Sleep(4 * time.Second)
+		c.Progress(check.Data, 1<<20, 2<<20)
+		time.Sleep(7 * time.Second)
+		c.End()
+		c.Finish(check.Result{Errors: 1, PacksRead: 1, Packs: 3, BytesRead: 1 << 20}, false)
+		want := strings.Join([]string{
+			"load snapshots",
+			"check snapshots, trees and blobs",
+			"[0:10]  7 trees",
+			"read data",
+			"[0:10] 50.00%  1.000 MiB of 2.000 MiB, 102.4 KiB/s, 0:10 left",
+			"read 1 of 3 packs (1.000 MiB)",
+			"",
+		}, "\n")
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Error(diff)
+		}
+		if got := errOut.String(); got != "error: pack 1f2e is missing\n" {
+			t.Errorf("standard error is %q", got)
+		}
+	})
+}
+
+func TestCheckJSON(t *testing.T) {
+	var out, errOut bytes.Buffer
+	c := NewCheck(New(Options{Stdout: &out, Stderr: &errOut, JSON: true}))
+	c.Progress(check.Packs, 1, 2)
+	c.Hint("an orphan pack")
+	c.Error(errors.New("pack 1f2e is missing"))
+	c.End()
+	c.Finish(check.Result{Errors: 1, OrphanPacks: 1}, true)
+	if diff := cmp.Diff(`{"message_type":"summary","num_errors":1,"broken_packs":null,"suggest_repair_index":false,"suggest_prune":true}`+"\n", out.String()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(`{"message_type":"error","message":"pack 1f2e is missing"}`+"\n", errOut.String()); diff != "" {
+		t.Error(diff)
+	}
+}
