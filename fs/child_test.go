@@ -3,8 +3,19 @@ package fs
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
+	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"vitrine/fs/tree/treetest"
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 )
@@ -32,4 +43,168 @@ type treeLoader interface {
 	FindNode(ctx context.Context, root blob.ID, p string) (*snapshot.Node, error)
 }
 
-func child(string, []string) int { return 1 }
+// slowSource takes its time for every blob.
+type slowSource struct {
+	*treetest.Source
+	delay time.Duration
+}
+
+func (s slowSource) ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
+	time.Sleep(s.delay)
+	return s.Source.ReadBlob(ctx, h, buf)
+}
+
+// childCommand prepares the test binary to play another program.
+func childCommand(mode string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), childEnv+"="+mode)
+	return cmd
+}
+
+// child is what the test binary does as another program; the result is its exit code.
+func child(mode string, args []string) int {
+	var err error
+	switch mode {
+	case "interrupted":
+		err = interruptedReader(args[0])
+	case "serve":
+		err = serveUntilKilled(args[0])
+	default:
+		err = fmt.Errorf("no such mode: %q", mode)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// interruptedReader walks and reads a tree with plain system calls while signals rain down on it,
+// as the Go runtime sends them to itself. It does not try again after EINTR.
+func interruptedReader(dir string) error {
+	runtime.LockOSThread()
+	pid, thread := os.Getpid(), unix.Gettid()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(200 * time.Microsecond):
+				unix.Tgkill(pid, thread, unix.SIGURG)
+			}
+		}
+	}()
+	return readTree(dir)
+}
+
+func readTree(dir string) error {
+	entries, err := rawNames(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range entries {
+		path := filepath.Join(dir, name)
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return fmt.Errorf("lstat %s: %w", name, err)
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			if err := readTree(path); err != nil {
+				return err
+			}
+			continue
+		}
+		// Direct reads wait for the reply itself, others for the page.
+		for _, flags := range []int{unix.O_RDONLY | unix.O_DIRECT, unix.O_RDONLY} {
+			if err := rawRead(path, flags, st.Size); err != nil {
+				return fmt.Errorf("%s, flags %#x: %w", name, flags, err)
+			}
+		}
+	}
+	return nil
+}
+
+func rawNames(dir string) ([]string, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open directory: %w", err)
+	}
+	defer unix.Close(fd)
+	var names []string
+	buf := make([]byte, 4096)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil || n == 0 {
+			return names, err
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}
+
+func rawRead(path string, flags int, want int64) error {
+	fd, err := unix.Open(path, flags, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 8192)
+	total := int64(0)
+	for {
+		n, err := unix.Read(fd, buf)
+		if err != nil {
+			return fmt.Errorf("after %d bytes: %w", total, err)
+		}
+		if n == 0 {
+			break
+		}
+		total += int64(n)
+	}
+	if total != want {
+		return fmt.Errorf("%d bytes of %d", total, want)
+	}
+	return nil
+}
+
+func TestRow21InterruptedReaders(t *testing.T) {
+	src := treetest.New(t)
+	var dirs []snapshot.Node
+	for i := range 20 {
+		chunks := make([]string, 5)
+		for k := range chunks {
+			chunks[k] = strings.Repeat(fmt.Sprintf("chunk %d %d ", i, k), 600)
+		}
+		dirs = append(dirs, src.Dir(fmt.Sprintf("d%d", i), src.File("f", chunks...)))
+	}
+	src.AddSnapshot(time.Now(), src.Tree(dirs...), nil)
+	dir, _, c := mountCounted(t, slowSource{src, 5 * time.Millisecond}, Options{})
+	out, err := childCommand("interrupted", dir+"/snapshots/latest/").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if c.interrupts.Load() == 0 {
+		t.Error("no request was interrupted")
+	}
+	t.Logf("%d requests were interrupted", c.interrupts.Load())
+}
+
+// serveUntilKilled serves a small tree.
+func serveUntilKilled(dir string) error {
+	t := &childTB{}
+	src := treetest.New(t)
+	src.AddSnapshot(time.Now(), src.Tree(src.File("f", "x")), nil)
+	s, err := Mount(context.Background(), dir, src, Options{})
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	s.Wait()
+	return nil
+}
+
+// childTB is the testing.TB of a program that is no test.
+type childTB struct{ testing.TB }
+
+func (*childTB) Helper()           {}
+func (*childTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }

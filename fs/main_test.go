@@ -2,6 +2,7 @@ package fs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -110,10 +111,20 @@ func (w *logWriter) Write(p []byte) (int, error) {
 // counter counts requests on their way to the nodes.
 type counter struct {
 	*nodes
-	lookups, getattrs, readBytes, lists, forgets atomic.Int64
+	lookups, getattrs, readBytes, lists, forgets, interrupts atomic.Int64
+}
+
+// interrupted is called at the end of a request.
+func (c *counter) interrupted(cancel <-chan struct{}) {
+	select {
+	case <-cancel:
+		c.interrupts.Add(1)
+	default:
+	}
 }
 
 func (c *counter) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	defer c.interrupted(cancel)
 	c.lookups.Add(1)
 	return c.nodes.Lookup(cancel, h, name, out)
 }
@@ -124,11 +135,13 @@ func (c *counter) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.
 }
 
 func (c *counter) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	defer c.interrupted(cancel)
 	c.readBytes.Add(int64(in.Size))
 	return c.nodes.Read(cancel, in, buf)
 }
 
 func (c *counter) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	defer c.interrupted(cancel)
 	c.lists.Add(1)
 	return c.nodes.ReadDirPlus(cancel, in, out)
 }
@@ -212,7 +225,7 @@ func zoo(t testing.TB) (src string, r *repo.Repository) {
 			t.Fatal(err)
 		}
 		fixture.dir, fixture.src, fixture.repo = dir, filepath.Join(dir, "zoo"), filepath.Join(dir, "repo")
-		if err := os.Mkdir(fixture.src, 0o755); err != nil {
+		if err := errors.Join(os.Mkdir(fixture.src, 0o755), os.Chmod(dir, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 		sourcetest.MakeZoo(t, fixture.src)

@@ -38,6 +38,10 @@ func checkMountPoint(dir string, o *Options) (string, error) {
 		return "", fmt.Errorf("mount point %s is not a directory", dir)
 	}
 	if m, err := findMount(abs); err == nil && m.fsType == "fuse.vitrine" {
+		// What the kernel remembers of a dead mount looks alive; statfs always asks.
+		if err := unix.Statfs(abs, new(unix.Statfs_t)); errors.Is(err, unix.ENOTCONN) {
+			return "", deadMount(dir)
+		}
 		return "", fmt.Errorf("mount point %s: a vitrine is mounted there already; unmount it first: fusermount3 -u %s", dir, dir)
 	}
 	if o.RepoPath != "" {

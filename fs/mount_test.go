@@ -1,0 +1,334 @@
+package fs
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vitrine/fs/tree/treetest"
+	"vitrine/repo/backend"
+	"vitrine/repo/snapshot"
+)
+
+// small is a source with one snapshot of one file.
+func small(t *testing.T) *treetest.Source {
+	src := treetest.New(t)
+	src.AddSnapshot(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), src.Tree(src.File("f", "hello\n")), nil)
+	return src
+}
+
+func TestRow22MountPoints(t *testing.T) {
+	dir := workDir(t)
+	sh(t, dir, "mkdir -p repo/data empty full outer/inner; touch file full/x; ln -s empty link; ln -s repo repolink")
+	repoPath := dir + "/repo"
+	mounted := mountTest(t, small(t), Options{})
+	for _, tc := range []struct{ name, at, want string }{
+		{"missing", "missing", "no such file"},
+		{"file", "file", "is not a directory"},
+		{"not empty", "full", "is not empty"},
+		{"the repository", "repo", "would cover the repository"},
+		{"the repository by another name", "repolink", "would cover the repository"},
+		{"above the repository", ".", "would cover the repository"},
+		{"in the repository", "repo/data", "lies in the repository"},
+		{"mounted already", mounted, "mounted there already"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			at := tc.at
+			if !filepath.IsAbs(at) {
+				at = filepath.Join(dir, at)
+			}
+			s, err := Mount(t.Context(), at, small(t), Options{RepoPath: repoPath})
+			if err == nil {
+				s.Unmount()
+				t.Fatal("it mounts")
+			}
+			if !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%v; want %q in it", err, tc.want)
+			}
+		})
+	}
+	for _, at := range []string{"full", "link"} { // allowed; and a symlink is followed
+		s, err := Mount(t.Context(), filepath.Join(dir, at), small(t), Options{RepoPath: repoPath, NonEmpty: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sh(t, dir, "cat "+at+"/snapshots/latest/f"); got != "hello\n" {
+			t.Errorf("%s: %q", at, got)
+		}
+		if err := s.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRow22KilledServer(t *testing.T) {
+	dir := filepath.Join(workDir(t), "mnt")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mountDirs.Store(dir, true)
+	cmd := childCommand("serve", dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if got := sh(t, dir, "cat snapshots/latest/f"); got != "x" {
+		t.Errorf("content %q", got)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	_, err = Mount(t.Context(), dir, small(t), Options{})
+	if err == nil || !strings.Contains(err.Error(), "server is gone") || !strings.Contains(err.Error(), "fusermount3 -uz "+dir) {
+		t.Errorf("mount over a dead server: %v", err)
+	}
+	run(t, "/", "fusermount3", "-uz", dir) // what it says helps
+	s, err := Mount(t.Context(), dir, small(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Unmount(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMountFails(t *testing.T) {
+	dir := workDir(t)
+	src := small(t)
+	src.FailLists(errors.New("offline"))
+	if _, err := Mount(t.Context(), dir, src, Options{}); err == nil || !strings.Contains(err.Error(), "list snapshots: offline") {
+		t.Errorf("mount without a list of snapshots: %v", err)
+	}
+	if _, err := Mount(t.Context(), dir, small(t), Options{PathTemplates: []string{"%x"}}); err == nil {
+		t.Error("mount with a bad template")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Mount(ctx, dir, small(t), Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("mount with a context that has ended: %v", err)
+	}
+}
+
+// settle waits until no more goroutines run than before.
+func settle(t *testing.T, before int) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for runtime.NumGoroutine() > before {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestUnmountLeavesNothing(t *testing.T) {
+	dir := workDir(t)
+	before := runtime.NumGoroutine()
+	for _, how := range []string{"Unmount", "umount", "fusermount3"} {
+		s, err := Mount(t.Context(), dir, small(t), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sh(t, dir, "cat snapshots/latest/f; ls -lR . >/dev/null")
+		switch how {
+		case "umount":
+			run(t, "/", "umount", dir)
+		case "fusermount3":
+			run(t, "/", "fusermount3", "-u", dir)
+		}
+		if how != "Unmount" {
+			s.Wait()
+		}
+		for range 2 { // the second time it does nothing
+			if err := s.Unmount(); err != nil {
+				t.Errorf("after %s: %v", how, err)
+			}
+		}
+		s.Wait()
+		settle(t, before)
+		if _, err := findMount(dir); err == nil {
+			t.Errorf("%s: still mounted", how)
+		}
+	}
+}
+
+func TestRow22BusyUnmount(t *testing.T) {
+	var log syncBuffer
+	before := runtime.NumGoroutine()
+	dir := workDir(t)
+	s, err := Mount(t.Context(), dir, small(t), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(dir + "/snapshots/latest/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "still use the mount") {
+		t.Errorf("the log says: %s", log.String())
+	}
+	if _, err := findMount(dir); err == nil {
+		t.Error("still mounted")
+	}
+	p := make([]byte, 100)
+	if n, err := f.Read(p); err != nil || string(p[:n]) != "hello\n" {
+		t.Errorf("whoever has a file open reads %q, %v", p[:n], err)
+	}
+	if s.stopped() {
+		t.Error("the server stopped under its user")
+	}
+	f.Close()
+	s.Wait()
+	settle(t, before)
+}
+
+// MOUNT-CASES row 14, as far as this issue goes: a new snapshot shows up, and nobody waits
+// for it.
+func TestRow14NewSnapshots(t *testing.T) {
+	src := small(t)
+	src.AddSnapshot(time.Date(2020, 1, 3, 0, 0, 0, 0, time.UTC), src.Tree(), nil)
+	dir := mountTest(t, src, Options{RefreshEvery: 50 * time.Millisecond})
+	list := func() string { return sh(t, dir, "ls -1 snapshots; readlink snapshots/latest; ls hosts") }
+	list()
+	added := src.AddSnapshot(time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), src.Tree(src.File("new", "new")),
+		func(s *snapshot.Snapshot) { s.Hostname = "another" })
+	want := "2020-01-02T03:04:05Z\n2020-01-03T00:00:00Z\n2021-01-01T00:00:00Z\nlatest\n2021-01-01T00:00:00Z\nanother\nhost\n"
+	eventually(t, func() error {
+		if got := list(); got != want {
+			return fmt.Errorf("lists: %s", got)
+		}
+		return nil
+	})
+	if got := sh(t, dir, "cat snapshots/latest/new"); got != "new" {
+		t.Errorf("content of the new snapshot: %q", got)
+	}
+	src.RemoveSnapshot(added.ID)
+	eventually(t, func() error {
+		got := list()
+		if strings.Contains(got, "2021") || strings.Contains(got, "another") {
+			return fmt.Errorf("a removed snapshot is still there: %s", got)
+		}
+		return nil
+	})
+}
+
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// hangingLists blocks when snapshots are listed, after the first time.
+type hangingLists struct {
+	*treetest.Source
+	first chan struct{} // holds one token
+	gate  chan struct{}
+}
+
+func (h *hangingLists) ListFiles(ctx context.Context, kind backend.Kind) ([]backend.Info, error) {
+	select {
+	case <-h.first:
+	default:
+		select {
+		case <-h.gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return h.Source.ListFiles(ctx, kind)
+}
+
+func TestRow14RefreshBlocksNobody(t *testing.T) {
+	src := small(t)
+	h := &hangingLists{Source: src, first: make(chan struct{}, 1), gate: make(chan struct{})}
+	h.first <- struct{}{}
+	dir := mountTest(t, h, Options{RefreshEvery: time.Millisecond})
+	defer close(h.gate)
+	time.Sleep(50 * time.Millisecond) // the refresher hangs by now
+	start := time.Now()
+	sh(t, dir, "ls -lR . >/dev/null; cat snapshots/latest/f")
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("reading took %v", d)
+	}
+}
+
+func TestOptionsOfTheMount(t *testing.T) {
+	dir := mountTest(t, small(t), Options{})
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line string
+	for _, l := range lines(string(table)) {
+		if strings.Contains(l, dir) {
+			line = l
+		}
+	}
+	for _, want := range []string{"ro,", "nosuid", "nodev", "fuse.vitrine vitrine", "default_permissions", "max_read=1048576"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q is not in %q", want, line)
+		}
+	}
+	if strings.Contains(line, "allow_other") {
+		t.Errorf("others are let in: %q", line)
+	}
+	m, err := findMount(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kb, err := os.ReadFile("/sys/class/bdi/" + m.device + "/read_ahead_kb"); err != nil || strings.TrimSpace(string(kb)) != fmt.Sprint(kernelReadahead) {
+		t.Errorf("read_ahead_kb: %q, %v", kb, err)
+	}
+	if err := os.WriteFile(dir+"/x", nil, 0o644); !errors.Is(err, unix.EROFS) {
+		t.Errorf("writing: %v", err)
+	}
+}
+
+func TestParseMountInfo(t *testing.T) {
+	const table = `20 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+42 20 0:39 / /mnt/a\040b\134c ro,nosuid shared:1 master:2 - fuse.vitrine vitrine ro
+43 20 0:40 / /mnt/a rw - tmpfs tmpfs rw
+44 20 0:41 / /mnt/a rw - fuse.restic restic rw
+short line
+`
+	for dir, want := range map[string]mountInfo{
+		"/":          {"254:0", "ext4"},
+		`/mnt/a b\c`: {"0:39", "fuse.vitrine"},
+		"/mnt/a":     {"0:41", "fuse.restic"}, // the topmost
+	} {
+		if got, err := parseMountInfo([]byte(table), dir); err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", dir, got, err, want)
+		}
+	}
+	if _, err := parseMountInfo([]byte(table), "/mnt"); err == nil {
+		t.Error("/mnt is found")
+	}
+}
