@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"vitrine/repo/backend"
@@ -25,6 +28,14 @@ const (
 	// refreshTime bounds one refresh.
 	refreshTime = time.Minute
 )
+
+// hangups takes the SIGHUPs that come while a lock is held; nobody looks at them.
+var hangups = make(chan os.Signal, 1)
+
+// surviveHangups keeps SIGHUP from ending this process. It is a part of the protocol: a restic
+// on the same host asks whether the holder of a lock is alive by sending it that signal (`restic
+// unlock` does), and ignores it itself.
+var surviveHangups = sync.OnceFunc(func() { signal.Notify(hangups, syscall.SIGHUP) })
 
 // holding is a lock while it is held. Its refresher is the only user until it has ended.
 type holding struct {

@@ -78,43 +78,52 @@ func (i Info) stale(now time.Time, hostname string, started func(pid int) (time.
 // began is when this process started, as far as this package can tell.
 var began = time.Now()
 
-// processStart returns when the process began, or false when there is none of that number. When
-// there is one but its start cannot be told, the start is the zero time.
+// processStart returns when the process began, or false when there is none of that number, or only
+// its remains. When there is one but its start cannot be told, the start is the zero time.
 func processStart(pid int) (time.Time, bool) {
 	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 		return time.Time{}, false
 	}
-	theirs, err := startTicks(pid)
+	theirs, err := readStat(pid)
 	if err != nil {
 		return time.Time{}, true
 	}
-	ours, err := startTicks(os.Getpid())
+	if theirs.state == "Z" || theirs.state == "X" {
+		return time.Time{}, false // ended, and nobody has asked for its exit code
+	}
+	ours, err := readStat(os.Getpid())
 	if err != nil {
 		return time.Time{}, true
 	}
 	// Not by way of the boot time, which containers like to lie about.
-	return began.Add(time.Duration(theirs-ours) * tick), true
+	return began.Add(time.Duration(theirs.startTicks-ours.startTicks) * tick), true
 }
 
 // tick is the unit of times in /proc/<pid>/stat.
 const tick = 10 * time.Millisecond
 
-// startTicks returns the start of a process, in ticks since some moment all processes share.
-func startTicks(pid int) (int64, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	return parseStartTicks(string(stat))
+// stat is a part of /proc/<pid>/stat.
+type stat struct {
+	state      string // field 3
+	startTicks int64  // field 22, since some moment that all processes share
 }
 
-// parseStartTicks finds field 22 of /proc/<pid>/stat; field 2 is the name of the program in
-// parentheses, and may hold anything.
-func parseStartTicks(stat string) (int64, error) {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const first, wanted = 3, 22 // fields[0] is field 3
-	if len(fields) <= wanted-first {
-		return 0, errors.New("too few fields")
+func readStat(pid int) (stat, error) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
 	}
-	return strconv.ParseInt(fields[wanted-first], 10, 64)
+	return parseStat(string(line))
+}
+
+// parseStat splits the line at its blanks; field 2 is the name of the program in parentheses, and
+// may hold anything.
+func parseStat(line string) (stat, error) {
+	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
+	const first, start = 3, 22 // fields[0] is field 3
+	if len(fields) <= start-first {
+		return stat{}, errors.New("too few fields")
+	}
+	ticks, err := strconv.ParseInt(fields[start-first], 10, 64)
+	return stat{fields[0], ticks}, err
 }

@@ -18,6 +18,8 @@
 // While the lock is held, a new file replaces the old one every 5 minutes. When that is not
 // possible for so long that others could take the lock for stale, or when somebody removed the
 // lock, the context that Acquire returned ends with the cause ErrLost.
+//
+// From the first Acquire on, SIGHUP does not end the process; see surviveHangups.
 package lock
 
 import (
@@ -144,6 +146,7 @@ func newClient(r Files, o Options) *client {
 }
 
 func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.Context, *Lock, error) {
+	surviveHangups() // before the lock file is there
 	deadline := c.now().Add(retryFor)
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		id, made, err := c.try(ctx)

@@ -1,0 +1,367 @@
+package lock
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+)
+
+func TestConflicts(t *testing.T) {
+	for _, test := range []struct{ held, wanted, conflict bool }{
+		{false, false, false}, {false, true, true}, {true, false, true}, {true, true, true},
+	} {
+		t.Run(fmt.Sprintf("exclusive %v then %v", test.held, test.wanted), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore()
+				_, held := mustAcquire(t, testClient(s, test.held, nil))
+				_, l, err := testClient(s, test.wanted, nil).acquire(t.Context(), 0)
+				if !test.conflict {
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.wantFiles(t, 2)
+					if err := l.Release(); err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				wantLocked(t, err, "--retry-lock")
+				s.wantFiles(t, 1)
+				if err := held.Release(); err != nil {
+					t.Fatal(err)
+				}
+				mustAcquire(t, testClient(s, test.wanted, nil))
+			})
+		})
+	}
+}
+
+func TestMessage(t *testing.T) {
+	now := time.Now()
+	held := Info{Time: now.Add(-200 * time.Second), Exclusive: true, Hostname: "nas", Username: "bob", PID: 12}
+	tests := []struct {
+		e     LockedError
+		words []string
+	}{
+		{LockedError{Holder: held, Age: 200 * time.Second},
+			[]string{"repository is locked exclusively by bob@nas (pid 12) since " + held.Time.Format(time.DateTime) + ", 3m20s ago", "--retry-lock"}},
+		{LockedError{Holder: held, Age: time.Hour, Stale: true}, []string{"1h0m0s ago", "seems to be gone", "`vitrine unlock`"}},
+		{LockedError{Holder: Info{ID: blob.Hash(nil)}, Damaged: errors.New("bad MAC")}, []string{"cannot be read", "bad MAC", "`vitrine unlock --remove-all`"}},
+	}
+	for _, test := range tests {
+		wantLocked(t, fmt.Errorf("wrapped: %w", &test.e), test.words...)
+	}
+}
+
+// TestNamedHolder: of several locks in the way, the one that is surely alive is named.
+func TestNamedHolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		s.files[blob.ID{1}] = []byte("damaged")
+		old := theirs(true)
+		old.Time = time.Now().Add(-time.Hour)
+		old.Username = "old"
+		c := testClient(s, true, nil)
+		_, _, err := c.acquire(t.Context(), 0)
+		wantLocked(t, err, "cannot be read")
+		s.put(t, old)
+		_, _, err = c.acquire(t.Context(), 0)
+		wantLocked(t, err, "old@", "seems to be gone")
+		s.put(t, theirs(false))
+		_, _, err = c.acquire(t.Context(), 0)
+		wantLocked(t, err, "alice@elsewhere", "--retry-lock")
+	})
+}
+
+// TestLateComer: a lock that appears while Acquire waits is seen, and our own is removed.
+func TestLateComer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		go func() {
+			time.Sleep(settleTime / 2)
+			s.put(t, theirs(true))
+		}()
+		_, _, err := testClient(s, false, nil).acquire(t.Context(), 0)
+		wantLocked(t, err, "alice@elsewhere")
+		s.wantFiles(t, 1)
+	})
+}
+
+// TestRace lets exclusive clients come at the same moment: never two hold the lock, and with
+// retries each gets it.
+func TestRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		var holders, turns atomic.Int32
+		var group sync.WaitGroup
+		for range 5 {
+			group.Go(func() {
+				_, l, err := testClient(s, true, nil).acquire(t.Context(), time.Hour)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n != 1 {
+					t.Errorf("%d clients hold the lock", n)
+				}
+				time.Sleep(10 * time.Second)
+				holders.Add(-1)
+				turns.Add(1)
+				if err := l.Release(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if turns.Load() != 5 {
+			t.Errorf("%d of 5 clients had their turn", turns.Load())
+		}
+		s.wantFiles(t, 0)
+	})
+}
+
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		var log bytes.Buffer
+		id := s.put(t, theirs(true))
+		start := time.Now()
+		_, _, err := testClient(s, false, &log).acquire(t.Context(), 20*time.Second)
+		wantLocked(t, err, "alice@elsewhere")
+		if d := time.Since(start); d < 20*time.Second || d > 21*time.Second {
+			t.Errorf("it was tried for %v, want 20s", d)
+		}
+		if n := strings.Count(log.String(), "waiting for a lock"); n != 1 {
+			t.Errorf("the log tells %d times of the wait", n)
+		}
+		go func() {
+			time.Sleep(30 * time.Second)
+			s.RemoveFile(t.Context(), backend.Lock, id)
+		}()
+		start = time.Now()
+		_, l, err := testClient(s, false, nil).acquire(t.Context(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Release()
+		if d := time.Since(start); d < 30*time.Second || d > 2*time.Minute {
+			t.Errorf("the lock was had after %v, it was free after 30s", d)
+		}
+	})
+}
+
+// TestCancelWhileAcquiring ends the context at several moments: no lock stays.
+func TestCancelWhileAcquiring(t *testing.T) {
+	for _, after := range []time.Duration{0, settleTime / 2} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStore()
+			ctx, cancel := context.WithCancel(t.Context())
+			if after == 0 {
+				cancel()
+			}
+			go func() {
+				time.Sleep(after)
+				cancel()
+			}()
+			_, _, err := testClient(s, false, nil).acquire(ctx, time.Hour)
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v", err)
+			}
+			s.wantFiles(t, 0)
+		})
+	}
+}
+
+// TestFaultsWhileAcquiring fails each call: the error is told, and no lock stays.
+func TestFaultsWhileAcquiring(t *testing.T) {
+	broken := errors.New("broken")
+	for _, op := range []string{"list", "save"} {
+		for _, late := range []bool{false, true} {
+			for nth := range 2 {
+				synctest.Test(t, func(t *testing.T) {
+					s := newStore()
+					n := 0
+					fail := func(call string, _ blob.ID) error {
+						if call == op {
+							n++
+							if n == nth+1 {
+								return broken
+							}
+						}
+						return nil
+					}
+					if late {
+						s.spoil(nil, fail)
+					} else {
+						s.spoil(fail, nil)
+					}
+					_, l, err := testClient(s, false, nil).acquire(t.Context(), 0)
+					if op == "save" && nth == 1 { // there is no second Save
+						if err != nil {
+							t.Fatal(err)
+						}
+						l.Release()
+						return
+					}
+					if !errors.Is(err, broken) || errors.Is(err, ErrLocked) {
+						t.Errorf("%s %d fails: %v", op, nth, err)
+					}
+					s.wantFiles(t, 0)
+				})
+			}
+		}
+	}
+}
+
+func TestReadOnlyStore(t *testing.T) {
+	s := newStore()
+	for _, class := range []error{backend.ErrReadOnly, syscall.EACCES} {
+		s.spoil(func(op string, _ blob.ID) error {
+			if op == "save" {
+				return class
+			}
+			return nil
+		}, nil)
+		_, _, err := testClient(s, false, nil).acquire(t.Context(), 0)
+		if !errors.Is(err, class) || !strings.Contains(err.Error(), "--no-lock") {
+			t.Errorf("error %v, want %v and the advice", err, class)
+		}
+	}
+}
+
+func TestOddLockFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		s.files[blob.ID{1}] = nil // an upload that was interrupted
+		_, l := mustAcquire(t, testClient(s, true, nil))
+		l.Release()
+		for _, plain := range []string{"{", `{"pid":"x"}`, `{"pid":1}`, `[]`} {
+			id, err := s.SaveFile(t.Context(), backend.Lock, []byte(plain))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = testClient(s, false, nil).acquire(t.Context(), 0)
+			if e := wantLocked(t, err, "cannot be read", "lock/"+id.Short()); e.Holder.ID != id || e.Damaged == nil {
+				t.Errorf("%q: %+v", plain, e)
+			}
+			if err := s.RemoveFile(t.Context(), backend.Lock, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestVanished: a lock that is refreshed between the listing and the reading is still seen.
+func TestVanished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		old := s.put(t, theirs(true))
+		once := false
+		s.spoil(func(op string, id blob.ID) error {
+			if op == "read" && id == old && !once {
+				once = true
+				s.spoil(nil, nil)
+				time.Sleep(time.Second)
+				s.put(t, theirs(true))
+				s.RemoveFile(t.Context(), backend.Lock, old)
+			}
+			return nil
+		}, nil)
+		_, _, err := testClient(s, false, nil).acquire(t.Context(), 0)
+		wantLocked(t, err, "alice@elsewhere")
+		if !once {
+			t.Error("nothing vanished")
+		}
+
+		// One that is gone for good is no conflict.
+		s = newStore()
+		gone := s.put(t, theirs(true))
+		s.spoil(func(op string, id blob.ID) error {
+			if op == "read" && id == gone {
+				s.spoil(nil, nil)
+				s.RemoveFile(t.Context(), backend.Lock, gone)
+			}
+			return nil
+		}, nil)
+		mustAcquire(t, testClient(s, true, nil))
+	})
+}
+
+func TestUnlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		self := identity()
+		lockOf := func(age time.Duration, host string, pid int) Info {
+			return Info{Time: time.Now().Add(-age), Hostname: host, Username: "u", PID: pid}
+		}
+		const dead, reused = 7, 8
+		s := newStore()
+		stay := map[blob.ID]string{
+			s.put(t, lockOf(29*time.Minute, "elsewhere", 1)):  "another host, young enough",
+			s.put(t, lockOf(time.Minute, self.Hostname, 1)):   "alive here",
+			s.put(t, lockOf(time.Minute, "elsewhere", dead)):  "another host, a number that is free here",
+			s.put(t, lockOf(-time.Hour, "elsewhere", 1)):      "from the future",
+			s.put(t, lockOf(2*time.Minute, self.Hostname, 0)): "without a process",
+			{9}: "damaged",
+		}
+		s.put(t, lockOf(31*time.Minute, "elsewhere", 1))
+		s.put(t, lockOf(31*time.Minute, self.Hostname, 1))
+		s.put(t, lockOf(time.Minute, self.Hostname, dead))
+		s.put(t, lockOf(10*time.Minute, self.Hostname, reused))
+		s.files[blob.ID{9}] = []byte("damaged")
+
+		var log bytes.Buffer
+		c := testClient(s, false, &log)
+		c.started = func(pid int) (time.Time, bool) {
+			switch pid {
+			case dead:
+				return time.Time{}, false
+			case reused:
+				return time.Now().Add(-5 * time.Minute), true
+			}
+			return time.Now().Add(-time.Hour), true
+		}
+		removed, err := c.unlock(t.Context(), false)
+		if err != nil || removed != 4 {
+			t.Errorf("%d removed, %v, want 4", removed, err)
+		}
+		for _, id := range s.ids() {
+			if stay[id] == "" {
+				t.Errorf("stale lock %s is left", id.Short())
+			}
+			delete(stay, id)
+		}
+		for _, what := range stay {
+			t.Errorf("the lock %q was removed", what)
+		}
+		if !strings.Contains(log.String(), "--remove-all") {
+			t.Errorf("the log does not tell of the damaged lock: %s", &log)
+		}
+
+		broken := errors.New("broken")
+		s.spoil(func(op string, id blob.ID) error {
+			if op == "remove" && id == (blob.ID{9}) {
+				return broken
+			}
+			return nil
+		}, nil)
+		if removed, err := c.unlock(t.Context(), true); !errors.Is(err, broken) || removed != 5 {
+			t.Errorf("%d removed, %v, want 5 and an error", removed, err)
+		}
+		s.spoil(nil, nil)
+		if removed, err := Unlock(t.Context(), s, true, nil); err != nil || removed != 1 {
+			t.Errorf("%d removed, %v, want 1", removed, err)
+		}
+		s.wantFiles(t, 0)
+	})
+}
