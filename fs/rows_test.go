@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,7 +70,7 @@ func TestRow01CopyOut(t *testing.T) {
 
 // A larger tree of ordinary files: Go's own sources, in part.
 func TestRow01SourceTree(t *testing.T) {
-	src := filepath.Join(runtime.GOROOT(), "src/crypto")
+	src := filepath.Join(strings.TrimSpace(run(t, "/", "go", "env", "GOROOT")), "src/crypto")
 	dir := workDir(t)
 	restic(t, dir+"/repo", dir, "init")
 	restic(t, dir+"/repo", filepath.Dir(src), "backup", "crypto")
@@ -263,7 +262,7 @@ func TestRow10ManyEntries(t *testing.T) {
 	}
 	all := time.Since(start)
 	t.Logf("first name after %v, all attributes after %v, in %d requests", toFirst, all, c.lists.Load()+c.lookups.Load()+c.getattrs.Load())
-	if all > 10*time.Second {
+	if all > time.Minute { // quadratic would take far longer
 		t.Errorf("listing took %v", all)
 	}
 	if n := c.lookups.Load() + c.getattrs.Load(); n > 100 {
