@@ -118,7 +118,8 @@ func TestCalibrate(t *testing.T) {
 		{"more memory", 400 * time.Millisecond, 64 * mib, Params{1 << 16, 8, 2}},
 		{"little memory", 400 * time.Millisecond, 8 * mib, Params{1 << 13, 8, 19}},
 		{"no memory", 400 * time.Millisecond, 0, Params{1 << 12, 8, 32}},
-		{"slow", 8 * time.Second, 60 * mib, Params{1 << 12, 8, 2}},
+		{"slow", 8 * time.Second, 60 * mib, Params{1 << 15, 8, 3}},
+		{"slow with little memory", 8 * time.Second, 8 * mib, Params{1 << 13, 8, 12}},
 		{"broken clock", 0, 60 * mib, Params{1 << 15, 8, 32}},
 	} {
 		got := calibrate(500*time.Millisecond, tt.memoryBytes, func(p Params) time.Duration {
@@ -129,8 +130,8 @@ func TestCalibrate(t *testing.T) {
 		}
 	}
 	// A real machine, in a hurry.
-	if p := Calibrate(time.Millisecond, 4*mib); p.Check() != nil || p.N != 1<<12 {
-		t.Errorf("calibrated %+v", p)
+	if p := Calibrate(time.Millisecond, 4*mib); p != (Params{N: 1 << 12, R: 8, P: 24}) {
+		t.Errorf("calibrated %+v, want the least", p)
 	}
 }
 

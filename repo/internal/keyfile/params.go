@@ -45,15 +45,23 @@ func (p Params) Check() error {
 	return nil
 }
 
-// Calibrate returns costs such that one derivation takes about target of processor time on this
-// machine within memoryBytes (use half a second and 60 MiB). It spends memory first, because that is what
-// scrypt makes dear to an attacker, then time through P. It takes about half of target itself.
+// minWork is the least N·P that Calibrate chooses at its R: three fifths of Default.
+const minWork = 3 << 15
+
+// Calibrate returns costs such that one derivation takes about target on this machine within
+// memoryBytes (use half a second and 60 MiB), 4 MiB at least. It spends memory first, because
+// that is what scrypt makes dear to an attacker, then time through P. It takes about half of
+// target itself.
+//
+// A machine that is slow, or looks slow because it is busy, gets minWork all the same and takes
+// longer than target: the attacker's machine is neither, and a key file stays as weak as it was
+// made.
 func Calibrate(target time.Duration, memoryBytes int) Params {
 	return calibrate(target, memoryBytes, func(p Params) time.Duration {
-		return cpuTime(func() {
-			// The costs are ours and valid; a failure would only make the measurement short.
-			_, _ = scrypt.Key([]byte("calibrate"), make([]byte, saltBytes), p.N, p.R, p.P, 64)
-		})
+		start := time.Now()
+		// The costs are ours and valid; a failure would only make the measurement short.
+		_, _ = scrypt.Key([]byte("calibrate"), make([]byte, saltBytes), p.N, p.R, p.P, 64)
+		return time.Since(start)
 	})
 }
 
@@ -69,14 +77,9 @@ func calibrate(target time.Duration, memoryBytes int, measure func(Params) time.
 	if blocks := memoryBytes / (128 * r); blocks > minN {
 		p.N = 1 << (bits.Len(uint(blocks)) - 1)
 	}
-	for {
-		// The shorter of two runs: the first one also takes the memory from the system.
-		took := max(min(measure(p), measure(p)), 1)
-		if took > target && p.N > minN {
-			p.N /= 2
-			continue
-		}
-		p.P = int(min(max((target+took/2)/took, 1), maxP))
-		return p
-	}
+	// The shorter of two runs: the first one also takes the memory from the system.
+	took := max(min(measure(p), measure(p)), 1)
+	minP := (minWork + p.N - 1) / p.N
+	p.P = max(int(min((target+took/2)/took, maxP)), minP)
+	return p
 }
