@@ -14,9 +14,9 @@ import (
 // restic takes under this name; ratios on 221 MiB of the Go installation and on 286 MiB of /usr/lib:
 //
 //	fastest  2: 3.16, 2.92   restic's 3.03, 2.81 (level 1: 3.08, 2.78)
-//	auto     3: 3.25, 3.03   restic's 3.19, 2.95, at a third of the speed
+//	auto     3: 3.25, 3.03   restic's 3.19, 2.95
 //	better   6: 3.44, 3.19   restic's 3.28, 3.01
-//	max     12: 3.50, 3.24   restic's 3.45, 3.19, at half of the speed
+//	max     12: 3.50, 3.24   restic's 3.45, 3.19
 var zstdLevels = [...]int{Auto: 3, Fastest: 2, Better: 6, Max: 12}
 
 type encoder struct{ level int }

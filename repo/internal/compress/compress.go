@@ -24,8 +24,8 @@ const (
 	Auto    Level = iota // the best ratio that does not slow a backup down
 	Off                  // store file contents and trees as they are
 	Fastest              // for fast disks and few cores
-	Better               // about a third of Auto's speed
-	Max                  // about a tenth of Auto's speed
+	Better               // slower than Auto, a little smaller
+	Max                  // several times slower than Auto
 )
 
 var levelNames = [...]string{Auto: "auto", Off: "off", Fastest: "fastest", Better: "better", Max: "max"}
