@@ -16,6 +16,9 @@ import (
 // dataBytes bounds the packs in memory; a larger one is read alone.
 const dataBytes = 128 << 20
 
+// bufferStep rounds buffers up, so that they fit the next pack too.
+const bufferStep = 4 << 20
+
 // maxPackBytes is beyond what the offsets of a pack can address.
 const maxPackBytes = 1 << 32
 
@@ -39,7 +42,7 @@ func (c *run) readData(ctx context.Context, packs []candidate) error {
 	slices.SortFunc(packs, func(a, b candidate) int { return a.id.Compare(b.id) })
 	c.report.begin(Data, d.total)
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0) + 2) // some wait for the disk
+	group.SetLimit(runtime.GOMAXPROCS(0) + 1) // one waits for the disk
 	for _, p := range packs {
 		weight := min(dataBytes, p.sizeBytes)
 		if d.budget.Acquire(groupCtx, weight) != nil {
@@ -67,13 +70,15 @@ func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 		return nil
 	}
 	buf := d.buffers.Get().(*[]byte)
-	*buf = slices.Grow((*buf)[:0], int(p.sizeBytes))[:p.sizeBytes]
+	if int64(cap(*buf)) < p.sizeBytes {
+		*buf = make([]byte, (p.sizeBytes+bufferStep-1)/bufferStep*bufferStep)
+	}
 	defer func() {
 		if cap(*buf) <= dataBytes {
 			d.buffers.Put(buf)
 		}
 	}()
-	content := *buf
+	content := (*buf)[:p.sizeBytes]
 	err := d.be.ReadAt(ctx, backend.File{Kind: backend.Pack, Name: p.id.String()}, content, 0)
 	if ended(ctx) != nil {
 		return ended(ctx)

@@ -68,9 +68,9 @@ type candidate struct {
 	no        uint32
 }
 
-// choose returns the packs of the subset. The parts n/t share no pack and are together all of them, as long as no packs
-// come or go even between checks, since a pack belongs to a part by its ID; the other subsets are drawn by chance, at
-// least one pack.
+// choose returns the packs of the subset. A pack belongs to a part n/t by its ID, so the parts
+// share no pack and are together all of them, also when the checks are days apart. The other
+// subsets are drawn by chance and are at least one pack.
 func (s subset) choose(all []candidate, shuffle func(n int, swap func(i, j int))) []candidate {
 	switch {
 	case s.parts > 0:

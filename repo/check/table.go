@@ -132,7 +132,7 @@ func (b *bucket) sort() {
 		return cmp.Or(bytes.Compare(x.id[:], y.id[:]), cmp.Compare(x.pack, y.pack), cmp.Compare(x.offset, y.offset),
 			cmp.Compare(x.length, y.length), cmp.Compare(x.plain, y.plain))
 	})
-	b.entries = slices.Compact(b.entries)
+	b.entries = slices.Clone(slices.Compact(b.entries)) // without the room for growth
 }
 
 func (p *pack) count(e *entry, t blob.Type) {

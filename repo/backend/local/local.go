@@ -362,8 +362,8 @@ func (b *Backend) Stat(ctx context.Context, f backend.File) (backend.Info, error
 	return backend.Info{Name: f.Name, SizeBytes: info.Size()}, nil
 }
 
-// List implements backend.Backend. A directory that is missing is taken for an empty one: copies of repositories
-// made by tools that keep no empty directories are good repositories.
+// List implements backend.Backend. A directory that is missing is taken for an empty one:
+// copies made by tools that keep no empty directories are good repositories.
 func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(backend.Info) error) error {
 	var fromCaller error // returned as it is
 	wrapped := func(info backend.Info) error {
