@@ -166,6 +166,48 @@ func TestFailedScopeListsItsFullPacks(t *testing.T) {
 	}
 }
 
+// heldPacks keeps the saving of packs waiting until release is closed.
+type heldPacks struct {
+	backend.Backend
+	release chan struct{}
+}
+
+func (b heldPacks) Save(ctx context.Context, f backend.File, content []byte) error {
+	if f.Kind == backend.Pack {
+		select {
+		case <-b.release:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return b.Backend.Save(ctx, f, content)
+}
+
+// A pack holds blobs of many callers: the end of the context of the one who filled it is no
+// reason to drop it.
+func TestPackOutlivesItsLastCaller(t *testing.T) {
+	_, be := repotest.New(t, 1)
+	held := heldPacks{be, make(chan struct{})}
+	r := repotest.Open(t, held)
+	err := r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
+		caller, cancel := context.WithCancel(ctx)
+		defer close(held.release)
+		defer cancel()
+		for _, p := range blobs(5, 300) { // more than one pack
+			if _, err := w.SaveBlob(caller, blob.Data, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("Write: %v", err)
+	}
+	if n := countPacks(t, r); n < 2 {
+		t.Fatalf("%d packs, want one that was full and one that was not", n)
+	}
+}
+
 func countPacks(t *testing.T, r *repo.Repository) int {
 	infos, err := r.ListFiles(t.Context(), backend.Pack)
 	if err != nil {

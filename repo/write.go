@@ -36,7 +36,9 @@ type Writer struct {
 	r       *Repository
 	claims  [64]claims
 	packers [2]packer // by blob.Type: a version 2 pack holds one type only
-	uploads *errgroup.Group
+	// upload hands a finished pack to a goroutine of the scope, waiting for a free one. The pack
+	// holds blobs of many callers, so its fate hangs on the scope's context, not on a caller's.
+	upload func(*finished)
 
 	indexMu sync.Mutex // guards the fields below
 	packs   []indexfile.Pack
@@ -72,14 +74,19 @@ type Saved struct {
 func (r *Repository) Write(ctx context.Context, fn func(ctx context.Context, w *Writer) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(uploads)
-	w := &Writer{r: r, uploads: group}
+	w := &Writer{r: r}
+	w.upload = func(f *finished) {
+		group.Go(func() error { return w.store(groupCtx, f) })
+	}
 	for i := range w.claims {
 		w.claims[i].set = make(map[blob.Handle]struct{})
 	}
 	err := fn(groupCtx, w)
 	if err == nil {
 		for i := range w.packers {
-			w.store(groupCtx, w.packers[i].take())
+			if f := w.packers[i].take(); f != nil {
+				w.upload(f)
+			}
 		}
 	}
 	uploadErr := group.Wait()
@@ -147,8 +154,9 @@ func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved
 		return saved, fmt.Errorf("save %v: %w", h, err)
 	}
 	entry := blob.Entry{Handle: h, Location: blob.Location{LengthBytes: uint32(len(*pooled)), PlainBytes: plainBytes}}
-	full := w.packers[t].add(entry, *pooled, w.r.packBytes)
-	w.store(ctx, full)
+	if full := w.packers[t].add(entry, *pooled, w.r.packBytes); full != nil {
+		w.upload(full)
+	}
 	saved.New, saved.StoredBytes = true, len(*pooled)
 	return saved, nil
 }
@@ -242,23 +250,18 @@ func (p *packer) takeLocked() *finished {
 	return f
 }
 
-// store hands a finished pack to an upload, waiting for a free one.
-func (w *Writer) store(ctx context.Context, f *finished) {
-	if f == nil {
-		return
+// store writes a finished pack and notes it for the index.
+func (w *Writer) store(ctx context.Context, f *finished) error {
+	pack := packfile.Finish(f.pack, f.entries, w.r.key)
+	id := blob.Hash(pack)
+	if err := w.r.be.Save(ctx, backend.File{Kind: backend.Pack, Name: id.String()}, pack); err != nil {
+		return err
 	}
-	w.uploads.Go(func() error {
-		pack := packfile.Finish(f.pack, f.entries, w.r.key)
-		id := blob.Hash(pack)
-		if err := w.r.be.Save(ctx, backend.File{Kind: backend.Pack, Name: id.String()}, pack); err != nil {
-			return err
-		}
-		packBuffers.Put(&pack)
-		for i := range f.entries {
-			f.entries[i].Pack = id
-		}
-		return w.addToIndex(ctx, indexfile.Pack{ID: id, Blobs: f.entries})
-	})
+	packBuffers.Put(&pack)
+	for i := range f.entries {
+		f.entries[i].Pack = id
+	}
+	return w.addToIndex(ctx, indexfile.Pack{ID: id, Blobs: f.entries})
 }
 
 // addToIndex notes a durable pack and writes an index file when one is due.
