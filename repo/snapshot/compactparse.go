@@ -62,7 +62,7 @@ func (b *builder) add(s *scanner, n *rawNode) bool {
 	}
 	c.ids = append(c.ids, n.content...)
 	r.idsEnd = uint32(len(c.ids))
-	if len(b.text) > math.MaxUint32 || len(c.ids) > math.MaxUint32 || len(c.records) > math.MaxUint32 {
+	if uint64(max(len(b.text), len(c.ids), len(c.records))) > math.MaxUint32 {
 		return s.failErr(errors.New("directory too large"))
 	}
 
