@@ -171,9 +171,7 @@ func (a *run) existing(targets []string) []string {
 // write runs the backup in a write scope, or in a dry one.
 func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal func(context.Context)) error {
 	work := func(ctx context.Context, store Store) error {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		a.store, a.abort = store, cancel
+		a.store = store
 		a.workers(ctx, o.ReadConcurrency, func() { deal(ctx) })
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -184,9 +182,17 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal fu
 		return nil
 	}
 	if o.DryRun {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		a.abort = cancel
 		return work(ctx, &dryStore{repo: r, claimed: make(map[blob.Handle]struct{})})
 	}
-	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error { return work(ctx, w) })
+	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
+		// Not cancelled on return: packs that SaveBlob has filled are still on their way, under
+		// this context. It ends with that of the write scope.
+		ctx, a.abort = context.WithCancelCause(ctx)
+		return work(ctx, w)
+	})
 }
 
 // dryStore counts what would be stored.
