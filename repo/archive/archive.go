@@ -119,14 +119,14 @@ type Reporter interface {
 	// will come. When the parent snapshot has a summary, its totals are taken for these.
 	Scanned(t Total, done bool)
 	// Started is called before a file is read that is large enough to take a moment
-	// (chunker.MinBytes). Done follows, or Error with the joined path.
+	// (chunker.MinBytes). Done follows, or Error with dir and name joined.
 	Started(dir, name string, sizeBytes uint64)
 	// Read is called as content of a file has been taken in: n more bytes of plain
 	// data. The bytes of an unchanged file are only in its Item.
 	Read(n int)
 	// Done is called once for each item of the snapshot.
 	Done(it Item)
-	// Error tells of an item that is missing or incomplete in the snapshot.
+	// Error tells of an item that is missing or incomplete in the snapshot; path is absolute.
 	Error(path string, err error)
 }
 

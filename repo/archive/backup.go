@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -160,7 +161,7 @@ func (a *run) existing(targets []string) []string {
 		}
 		// Any other trouble is reported when the target is read.
 		if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
-			a.failed(target, fmt.Errorf("%s does not exist, skipping", target))
+			a.failed(absolute(target), fmt.Errorf("%s does not exist, skipping", target))
 			continue
 		}
 		found = append(found, target)
@@ -168,10 +169,20 @@ func (a *run) existing(targets []string) []string {
 	return found
 }
 
+// absolute is filepath.Abs for messages.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
 // write runs the backup in a write scope, or in a dry one.
 func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal func(context.Context)) error {
 	work := func(ctx context.Context, store Store) error {
-		a.store = store
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		a.store, a.abort = store, cancel
 		a.workers(ctx, o.ReadConcurrency, func() { deal(ctx) })
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -182,17 +193,9 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal fu
 		return nil
 	}
 	if o.DryRun {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		a.abort = cancel
 		return work(ctx, &dryStore{repo: r, claimed: make(map[blob.Handle]struct{})})
 	}
-	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
-		// Not cancelled on return: packs that SaveBlob has filled are still on their way, under
-		// this context. It ends with that of the write scope.
-		ctx, a.abort = context.WithCancelCause(ctx)
-		return work(ctx, w)
-	})
+	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error { return work(ctx, w) })
 }
 
 // dryStore counts what would be stored.

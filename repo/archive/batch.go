@@ -118,7 +118,7 @@ func (r *run) fail(b *batch, i int, err error) {
 	if errors.Is(err, unix.ENOENT) {
 		err = fmt.Errorf("%w: %w", errVanished, err)
 	}
-	r.failed(join(b.at.Path(), b.entries[i].Name), err)
+	r.failed(join(b.at.abs, b.entries[i].Name), err)
 }
 
 // entry takes in one entry; old is what the parent snapshot has under its name.
@@ -151,7 +151,7 @@ func (r *run) entry(ctx context.Context, i int, old *snapshot.Node, w *work) {
 	}
 	switch n.Type {
 	case snapshot.Socket:
-		r.log.Debug("sockets are not backed up", "path", join(b.at.Path(), name))
+		r.log.Debug("sockets are not backed up", "path", join(b.at.abs, name))
 		return
 	case snapshot.Dir:
 		r.fail(b, i, errChanged)
@@ -186,7 +186,7 @@ func (r *run) hasContent(b *batch, old *snapshot.Node) bool {
 		known, err := r.store.Known(dataHandle(id))
 		if err != nil || !known {
 			r.log.Warn("a chunk of an unchanged file is missing in the repository; the file is read again",
-				"path", join(b.at.Path(), old.Name), "chunk", id.Short(), "error", err)
+				"path", join(b.at.abs, old.Name), "chunk", id.Short(), "error", err)
 			return false
 		}
 	}

@@ -97,7 +97,7 @@ func (b *builder) enter(name string, at *place, st *source.Stat) {
 	b.run.nodes.Fill(&d.node, name, st)
 	attrs, err := at.Xattrs(".")
 	if err != nil {
-		b.run.failed(at.Path(), err)
+		b.run.failed(at.abs, err)
 	}
 	d.node.Xattrs = attrs
 	b.cur = d

@@ -107,9 +107,9 @@ func TestUnreadable(t *testing.T) {
 
 // TestChangedSinceListed has entries that are not what the listing of their directory said.
 func TestChangedSinceListed(t *testing.T) {
-	dir := tree(t, map[string]string{"dir/in": "1", "file": "2", "z": "3"})
-	check(t, os.Symlink("file", filepath.Join(dir, "link")))
-	check(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644))
+	base := tree(t, map[string]string{"dir/in": "1", "file": "2", "z": "3"})
+	check(t, os.Symlink("file", filepath.Join(base, "link")))
+	check(t, unix.Mkfifo(filepath.Join(base, "fifo"), 0o644))
 	for _, tc := range []struct {
 		listed source.Entry
 		want   string // stored beside z
@@ -134,10 +134,10 @@ func TestChangedSinceListed(t *testing.T) {
 			rep := &recorder{t: t, expect: true}
 			r, store, err := engine(t, Options{Reporter: rep}, func(ctx context.Context, r *run) {
 				w := &walker{log: r.log, groups: 10}
-				at, err := w.waypoint(dir)
+				at, err := w.waypoint(base)
 				check(t, err)
 				defer at.release()
-				b := &builder{run: r, cur: &directory{slots: -1}}
+				b := &builder{run: r, cur: &dir{slots: -1}}
 				check(t, w.entries(ctx, at, []source.Entry{tc.listed, {Name: "z", Type: unix.DT_REG}}, b))
 				b.leave(ctx)
 			})
@@ -166,9 +166,6 @@ func TestChangedSinceListed(t *testing.T) {
 		})
 	}
 }
-
-// directory is dir, for where a variable has that name.
-type directory = dir
 
 func TestTargets(t *testing.T) {
 	dir := tree(t, map[string]string{"a/f": "1", "empty/": ""})

@@ -56,7 +56,7 @@ type visitor interface {
 	// files gets entries not yet looked at: patterns, sizes and devices are the visitor's to ask for
 	// (see wanted), in parallel if it likes.
 	files(ctx context.Context, g group) error
-	// failed tells of something that is left out because it cannot be read.
+	// failed tells of something that is left out because it cannot be read; path is absolute.
 	failed(path string, err error)
 }
 
@@ -81,7 +81,7 @@ func (w *walker) root(ctx context.Context, plan *source.Branch, v visitor) error
 		if !ok {
 			var err error
 			if at, err = w.waypoint(dir); err != nil {
-				v.failed(b.Path, err)
+				v.failed(absolute(b.Path), err)
 				continue
 			}
 			bases[dir] = at
@@ -148,7 +148,7 @@ func (w *walker) branch(ctx context.Context, at *place, b *source.Branch, whole 
 		}
 	}
 	if err != nil {
-		v.failed(b.Path, err)
+		v.failed(join(at.abs, disk), err)
 		return nil
 	}
 	return w.enter(ctx, at, d, b.Name, disk, b, whole, v)
@@ -161,7 +161,7 @@ func (w *walker) enter(ctx context.Context, up *place, d *source.Dir, name, disk
 	defer at.release()
 	var st source.Stat
 	if err := d.Stat(".", &st); err != nil {
-		v.failed(d.Path(), err)
+		v.failed(at.abs, err)
 		return nil
 	}
 	at.device = uint64(st.Dev)
@@ -172,7 +172,7 @@ func (w *walker) enter(ctx context.Context, up *place, d *source.Dir, name, disk
 	if whole {
 		var err error
 		if entries, err = d.Entries(); err != nil {
-			v.failed(d.Path(), err)
+			v.failed(at.abs, err)
 			return nil
 		}
 		at.kept = w.tagged(d, entries)
@@ -267,7 +267,7 @@ func (w *walker) descend(ctx context.Context, at *place, name string, v visitor)
 		// Looked at before it is opened, which could wake an automounter.
 		var st source.Stat
 		if err := at.Stat(name, &st); err != nil {
-			v.failed(join(at.Path(), name), err)
+			v.failed(join(at.abs, name), err)
 			return true, nil
 		}
 		if w.filter.ExcludesDevice(&st, at.allowed, at.device) {
@@ -279,7 +279,7 @@ func (w *walker) descend(ctx context.Context, at *place, name string, v visitor)
 		return false, nil
 	}
 	if err != nil {
-		v.failed(join(at.Path(), name), err)
+		v.failed(join(at.abs, name), err)
 		return true, nil
 	}
 	return true, w.enter(ctx, at, d, name, name, nil, true, v)

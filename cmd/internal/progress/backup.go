@@ -122,6 +122,9 @@ func (b *Backup) item(it archive.Item, took time.Duration) {
 // Error implements archive.Reporter.
 func (b *Backup) Error(item string, err error) {
 	b.errors.Add(1)
+	b.mu.Lock()
+	delete(b.active, file{path.Dir(item), path.Base(item)}) // it may have been read in part
+	b.mu.Unlock()
 	if b.p.o.JSON {
 		b.p.ErrorMessage(ErrorMessage{MessageType: "error", Error: ErrorText{err.Error()}, During: "archival", Item: item})
 		return
