@@ -34,6 +34,9 @@ func TestResticWritesVitrineReads(t *testing.T) {
 			l.restic("backup", source)
 			l.vitrine("check", "--read-data")
 			m := l.mount()
+			if out := l.must("diff", "-r", "--no-dereference", source, m.latest(source)); out != "" {
+				t.Errorf("diff found:\n%s", clip(out))
+			}
 			l.copiesOut(source, m.latest(source))
 		})
 	}
@@ -43,9 +46,6 @@ func TestResticWritesVitrineReads(t *testing.T) {
 func (l *lab) copiesOut(source, view string) {
 	l.t.Helper()
 	l.same(source, view)
-	if out := l.must("diff", "-r", "--no-dereference", source, view); out != "" {
-		l.t.Errorf("diff found:\n%s", clip(out))
-	}
 	for tool, command := range map[string]string{
 		"cp":    `cp -a "$1/." "$2/"`,
 		"rsync": `rsync -aHAXS "$1/" "$2/"`,

@@ -61,7 +61,10 @@ func TestZooBetweenPrograms(t *testing.T) {
 		t.Errorf("root trees are %v, want the same twice", trees)
 	}
 	l.restic("restore", "latest", "--target", l.dir+"/restored")
-	l.same(source, l.dir+"/restored/zoo")
+	// Without -H: restic 0.14 restores a symlink with two names as two symlinks.
+	if out := l.must("rsync", "-aAXnc", "--delete", "-i", source+"/", l.dir+"/restored/zoo/"); out != "" {
+		t.Errorf("restored differently:\n%s", clip(out))
+	}
 	l.copiesOut(source, l.mount().dir+"/snapshots/latest/zoo")
 }
 
@@ -72,6 +75,10 @@ func (l *lab) zoo() string {
 		l.t.Fatal(err)
 	}
 	sourcetest.MakeZoo(l.t, dir)
+	// The format has no link count for fifos, so their second names are lost.
+	if err := os.Remove(dir + "/links/hard fifo"); err != nil {
+		l.t.Fatal(err)
+	}
 	return dir
 }
 
