@@ -266,10 +266,11 @@ func TestDamage(t *testing.T) {
 			return []words{{": /x: ", "directory is lost", "tree/" + bad.Short()}, {": /y: ", "tree/" + unsorted.Short(), "not sorted"}}, nil
 		}},
 	}
-	for _, test := range tests {
-		for _, version := range []uint{1, 2} {
+	for _, version := range []uint{1, 2} {
+		sound := newSample(t, version)
+		for _, test := range tests {
 			t.Run(fmt.Sprintf("%s, version %d", test.name, version), func(t *testing.T) {
-				s := newSample(t, version)
+				s := sound.clone(t)
 				wantErrs, wantHints := test.damage(s)
 				_, f := run(t, s.reopen(), check.Options{ReadData: test.readData})
 				compare := func(what string, want []words, got []string) {

@@ -12,6 +12,7 @@ import (
 	"vitrine/repo/backend/local"
 	"vitrine/repo/blob"
 	"vitrine/repo/check"
+	"vitrine/repo/repotest"
 )
 
 func openLocal(t *testing.T, dir, password string) *repo.Repository {
@@ -43,18 +44,23 @@ func TestGolden(t *testing.T) {
 // restic calls damaged we call damaged.
 func TestRestic(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo")
+	be, err := local.Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repotest.Init(t, be, 2) // with a key that restic derives in no time
 	restic := func(args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), "restic", append([]string{"-r", dir, "--no-cache"}, args...)...)
-		cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=password")
+		cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+repotest.Password)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	for _, args := range [][]string{{"init"}, {"backup", "."}, {"backup", ".."}} {
+	for _, args := range [][]string{{"backup", "."}, {"backup", ".."}} {
 		if out, err := restic(args...); err != nil {
 			t.Fatalf("restic %v: %v\n%s", args, err, out)
 		}
 	}
-	r := openLocal(t, dir, "password")
+	r := openLocal(t, dir, repotest.Password)
 	if res := wantSound(t, r); res.Snapshots != 2 || res.Files < 10 {
 		t.Errorf("%+v", res)
 	}

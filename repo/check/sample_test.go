@@ -44,6 +44,14 @@ func newSample(t *testing.T, version uint) *sample {
 	return s
 }
 
+// clone returns a copy to damage.
+func (s *sample) clone(t *testing.T) *sample {
+	c := *s
+	c.t, c.be = t, s.be.Clone()
+	c.r = repotest.Open(t, c.be)
+	return &c
+}
+
 // reopen returns the repository without what was decoded before.
 func (s *sample) reopen() *repo.Repository {
 	s.t.Helper()

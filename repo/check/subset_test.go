@@ -68,20 +68,21 @@ func candidates(n int) []candidate {
 }
 
 func TestChooseParts(t *testing.T) {
+	all := candidates(3000)
+	want := map[blob.ID]int{}
+	for _, p := range all {
+		want[p.id] = 1
+	}
 	for _, parts := range []uint64{1, 2, 7, 300} {
 		seen := map[blob.ID]int{}
 		for part := uint64(1); part <= parts; part++ {
-			chosen := subset{part: part, parts: parts}.choose(candidates(3000), nil)
+			chosen := subset{part: part, parts: parts}.choose(all, nil)
 			if want := 3000 / int(parts); parts < 10 && (len(chosen) < want*8/10 || len(chosen) > want*12/10) {
 				t.Errorf("part %d/%d has %d packs", part, parts, len(chosen))
 			}
 			for _, p := range chosen {
 				seen[p.id]++
 			}
-		}
-		want := map[blob.ID]int{}
-		for _, p := range candidates(3000) {
-			want[p.id] = 1
 		}
 		if diff := cmp.Diff(want, seen); diff != "" {
 			t.Errorf("%d parts, -want +got:\n%s", parts, diff)
