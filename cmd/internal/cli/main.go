@@ -18,7 +18,8 @@ import (
 	"vitrine/cmd/internal/progress"
 )
 
-// Version is what `vitrine version` tells and what snapshots note as their program. The Makefile
+// Version is what `vitrine version` tells and what snapshots note as their program; the
+// Makefile sets it. The Makefile
 // sets it by -ldflags -X.
 var Version = "0.1.0-dev"
 
