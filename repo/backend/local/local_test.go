@@ -392,26 +392,29 @@ func TestConfigIsNeverReplaced(t *testing.T) {
 	}
 }
 
+// BenchmarkReadAt compares packs, which are kept open, with index files, which are not.
 func BenchmarkReadAt(b *testing.B) {
 	be, err := local.Create(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer be.Close()
 	content := backendtest.Content(1, 16<<20)
-	f := backendtest.FileOf(backend.Pack, content)
-	if err := be.Save(b.Context(), f, content); err != nil {
-		b.Fatal(err)
-	}
 	for _, size := range []int{1 << 10, 4 << 10, 64 << 10, 1 << 20} {
-		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
-			p := make([]byte, size)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if err := be.ReadAt(b.Context(), f, p, int64(i*size%(15<<20))); err != nil {
-					b.Fatal(err)
-				}
+		for _, kind := range []backend.Kind{backend.Index, backend.Pack} {
+			f := backendtest.FileOf(kind, content)
+			if err := be.Save(b.Context(), f, content); err != nil {
+				b.Fatal(err)
 			}
-		})
+			b.Run(fmt.Sprintf("%v/%dKiB", kind, size>>10), func(b *testing.B) {
+				p := make([]byte, size)
+				b.SetBytes(int64(size))
+				for i := 0; b.Loop(); i++ {
+					if err := be.ReadAt(b.Context(), f, p, int64(i*size%(15<<20))); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

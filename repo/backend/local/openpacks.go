@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// Reading 4 KiB of a pack takes 8 µs with open and close, 1.5 µs without; a mount reads many
-// ranges of one pack. So a few packs are kept open, for a short time: a pack that another
-// process removes is noticed, and its space freed, after at most openPackTime. Until then its
-// bytes are still the right ones, since a name stands for its content.
+// A mount reads many small ranges of one pack, and for those open and close cost as much as the
+// read: BenchmarkReadAt, on a busy machine with wide scatter, gave medians of 11 µs instead of
+// 18 µs for 4 KiB, 5 µs instead of 25 µs for 1 KiB, and no difference for 1 MiB. So a few packs
+// are kept open, for a short time: a pack that another process removes is noticed, and its space
+// freed, after at most openPackTime. Until then its bytes are still the right ones, since a name
+// stands for its content.
 const (
 	openPackLimit = 64
 	openPackTime  = 10 * time.Second
