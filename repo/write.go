@@ -70,8 +70,13 @@ type Saved struct {
 // Write runs fn with a Writer. It returns nil only when fn did and every blob that fn
 // saved is durable in packs that durable index files list. When fn fails or ctx ends, the
 // packs stored so far are still listed in an index file, so that the next backup finds them;
-// open packs are dropped.
+// open packs are dropped. The caller holds a lock that keeps others from removing packs.
 func (r *Repository) Write(ctx context.Context, fn func(ctx context.Context, w *Writer) error) error {
+	// Open read the index before that lock was there: packs may have been removed since, and
+	// their blobs have to be stored again.
+	if err := r.index.Refresh(ctx); err != nil {
+		return fmt.Errorf("refresh index: %w", err)
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(uploads)
 	w := &Writer{r: r}
