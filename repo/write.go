@@ -100,7 +100,10 @@ func (r *Repository) Write(ctx context.Context, fn func(ctx context.Context, w *
 		err = uploadErr
 	}
 	if err == nil {
-		return w.flushIndex(ctx)
+		err = w.flushIndex(ctx)
+	}
+	if err == nil {
+		return nil
 	}
 	if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
 		err = context.Cause(ctx)

@@ -2,9 +2,13 @@ package repo_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"testing"
 
+	"vitrine/repo"
 	"vitrine/repo/backend"
+	"vitrine/repo/backend/fault"
 	"vitrine/repo/blob"
 	"vitrine/repo/repotest"
 )
@@ -33,5 +37,31 @@ func TestWriteDoesNotTrustTheIndexOfOpen(t *testing.T) {
 		if got, err := reader.ReadBlob(t.Context(), h, nil); err != nil || !bytes.Equal(got, data[i]) {
 			t.Errorf("blob %d was said to be durable: %v", i, err)
 		}
+	}
+}
+
+// An interrupt while the last index file is on its way must not lose hours of packs.
+func TestInterruptedLastIndexIsWrittenAgain(t *testing.T) {
+	_, be := repotest.New(t, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r := repotest.Open(t, fault.New(be, func(c fault.Call) fault.Fault {
+		if c.Op == fault.Save && c.File.Kind == backend.Index && ctx.Err() == nil {
+			cancel()
+			return fault.Fault{Mode: fault.Before, Err: context.Canceled}
+		}
+		return fault.Fault{}
+	}))
+	var saved repo.Saved
+	err := r.Write(ctx, func(ctx context.Context, w *repo.Writer) (err error) {
+		saved, err = w.SaveBlob(ctx, blob.Data, []byte("content"))
+		return err
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("Write: %v, want %v", err, context.Canceled)
+	}
+	_, ok, err := repotest.Open(t, be).LookupBlob(blob.Handle{Type: blob.Data, ID: saved.ID})
+	if err != nil || !ok {
+		t.Fatalf("the blob is in a stored pack but in no index: %v", err)
 	}
 }
