@@ -54,7 +54,9 @@ type claims struct {
 
 // packer is the open pack of one blob type.
 type packer struct {
-	mu      sync.Mutex // guards the fields below; held for a copy, never across I/O
+	// mu guards the fields below. It is held for a copy, and while a full pack waits for a free
+	// upload: nobody may begin the next one then, or packs would pile up in the hands of callers.
+	mu      sync.Mutex
 	pack    []byte
 	entries []blob.Entry
 	header  int // bytes of the header so far
@@ -162,9 +164,7 @@ func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved
 		return saved, fmt.Errorf("save %v: %w", h, err)
 	}
 	entry := blob.Entry{Handle: h, Location: blob.Location{LengthBytes: uint32(len(*pooled)), PlainBytes: plainBytes}}
-	if full := w.packers[t].add(entry, *pooled, w.r.packBytes); full != nil {
-		w.upload(full)
-	}
+	w.packers[t].add(entry, *pooled, w.r.packBytes, w.upload)
 	saved.New, saved.StoredBytes = true, len(*pooled)
 	return saved, nil
 }
@@ -225,8 +225,8 @@ type finished struct {
 // packBuffers recycles the buffers of packs that are stored.
 var packBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// add appends a sealed blob and returns the pack when it is full.
-func (p *packer) add(e blob.Entry, sealed []byte, packBytes int) *finished {
+// add appends a sealed blob and hands over the pack when it is full.
+func (p *packer) add(e blob.Entry, sealed []byte, packBytes int, upload func(*finished)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pack == nil {
@@ -236,10 +236,9 @@ func (p *packer) add(e blob.Entry, sealed []byte, packBytes int) *finished {
 	p.pack = append(p.pack, sealed...)
 	p.entries = append(p.entries, e)
 	p.header += packfile.EntryBytes(e.Compressed())
-	if len(p.pack)+p.header < packBytes && p.header < packfile.MaxHeaderBytes/2 {
-		return nil
+	if len(p.pack)+p.header >= packBytes || p.header >= packfile.MaxHeaderBytes/2 {
+		upload(p.takeLocked())
 	}
-	return p.takeLocked()
 }
 
 // take returns the open pack, nil when it is empty.

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"vitrine/repo"
 	"vitrine/repo/backend"
@@ -63,5 +67,49 @@ func TestInterruptedLastIndexIsWrittenAgain(t *testing.T) {
 	_, ok, err := repotest.Open(t, be).LookupBlob(blob.Handle{Type: blob.Data, ID: saved.ID})
 	if err != nil || !ok {
 		t.Fatalf("the blob is in a stored pack but in no index: %v", err)
+	}
+}
+
+// While the backend is slow, full packs must not pile up in the hands of the callers.
+func TestSlowBackendHoldsCallersBack(t *testing.T) {
+	_, be := repotest.New(t, 1)
+	held := heldPacks{be, make(chan struct{})}
+	o := repotest.Options()
+	o.PackBytes = repo.MinPackBytes
+	r, err := repo.Open(t.Context(), held, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	const callers, blobBytes = 8, 1 << 20
+	var taken atomic.Int64
+	err = r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
+		var group sync.WaitGroup
+		for i := range callers {
+			rng := rand.NewChaCha8([32]byte{byte(i)})
+			group.Go(func() {
+				p := make([]byte, blobBytes)
+				for range 6 {
+					rng.Read(p)
+					if _, err := w.SaveBlob(ctx, blob.Data, p); err != nil {
+						t.Error(err)
+					}
+					taken.Add(blobBytes)
+				}
+			})
+		}
+		for last := int64(-1); taken.Load() != last; time.Sleep(300 * time.Millisecond) {
+			last = taken.Load()
+		}
+		// Two packs are being stored, and one is full and waits.
+		if got, most := taken.Load(), int64(3*repo.MinPackBytes); got > most {
+			t.Errorf("%d MiB were taken in while nothing could be stored, want %d at most", got>>20, most>>20)
+		}
+		close(held.release)
+		group.Wait()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
