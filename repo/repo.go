@@ -119,8 +119,8 @@ func Init(ctx context.Context, be backend.Backend, o InitOptions) (Config, error
 		if c.Polynomial, err = chunker.RandomPol(); err != nil {
 			return Config{}, fmt.Errorf("choose chunker polynomial: %w", err)
 		}
-	} else if !c.Polynomial.Irreducible() {
-		return Config{}, fmt.Errorf("chunker polynomial %v is not irreducible of degree 53", c.Polynomial)
+	} else if err := c.Polynomial.Check(); err != nil {
+		return Config{}, err
 	}
 	var id [32]byte
 	rand.Read(id[:])
@@ -243,11 +243,11 @@ func parseConfig(plain []byte) (Config, error) {
 		return Config{}, fmt.Errorf("%w: repository %w", ErrCorrupt, err)
 	}
 	pol, err := chunker.ParsePol(j.ChunkerPolynomial)
+	if err == nil {
+		err = pol.Check()
+	}
 	if err != nil {
 		return Config{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if !pol.Irreducible() {
-		return Config{}, fmt.Errorf("%w: chunker polynomial %v is not irreducible of degree 53", ErrCorrupt, pol)
 	}
 	return Config{Version: j.Version, ID: j.ID, Polynomial: pol}, nil
 }
