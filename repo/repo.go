@@ -36,6 +36,9 @@ const (
 	MaxPackBytes     = 128 << 20
 )
 
+// maxConfigBytes bounds a config file, which is 200 bytes.
+const maxConfigBytes = 1 << 20
+
 // maxKeys bounds the scrypt derivations that one Open may cost.
 const maxKeys = 20
 
@@ -101,8 +104,8 @@ type Repository struct {
 	snapshots  map[blob.ID]*snapshot.Snapshot // decoded files; they never change under a name
 }
 
-// Init makes a new repository on an empty backend: a key file, then the config. When the
-// config cannot be stored the key is removed again.
+// Init makes a new repository on an empty backend: a key file, then the config. When one of
+// them cannot be stored the key is removed again.
 func Init(ctx context.Context, be backend.Backend, o InitOptions) (Config, error) {
 	c := Config{Version: o.Version, Polynomial: o.Polynomial}
 	if c.Version == 0 {
@@ -136,17 +139,35 @@ func Init(ctx context.Context, be backend.Backend, o InitOptions) (Config, error
 		return Config{}, fmt.Errorf("make key: %w", err)
 	}
 	keyFile := backend.File{Kind: backend.Key, Name: blob.Hash(keyBytes).String()}
-	if err := be.Save(ctx, keyFile, keyBytes); err != nil {
-		return Config{}, err
-	}
 	plain, err := json.Marshal(configJSON{Version: c.Version, ID: c.ID, ChunkerPolynomial: c.Polynomial.String()})
 	if err != nil {
 		return Config{}, err
 	}
-	if err := be.Save(ctx, backend.File{Kind: backend.Config}, master.Seal(nil, plain)); err != nil {
-		return Config{}, errors.Join(err, be.Remove(context.WithoutCancel(ctx), keyFile))
+	err = be.Save(ctx, keyFile, keyBytes)
+	if err == nil {
+		err = be.Save(ctx, backend.File{Kind: backend.Config}, master.Seal(nil, plain))
+	}
+	if err != nil {
+		return Config{}, errors.Join(err, undoInit(context.WithoutCancel(ctx), be, keyFile, master))
 	}
 	return c, nil
+}
+
+// undoInit removes the key of an Init that failed. A Save that fails may have published its file all
+// the same: where the config of this key is, the key must stay.
+func undoInit(ctx context.Context, be backend.Backend, keyFile backend.File, master *seal.Key) error {
+	sealed, err := be.ReadAll(ctx, backend.File{Kind: backend.Config}, maxConfigBytes)
+	if err == nil {
+		if _, err := master.Open(nil, sealed); err == nil {
+			return nil
+		}
+	} else if !errors.Is(err, backend.ErrNotExist) {
+		return err
+	}
+	if err := be.Remove(ctx, keyFile); !errors.Is(err, backend.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // checkVacant refuses a place that holds a repository or the keys of one.
@@ -198,7 +219,7 @@ func open(ctx context.Context, be backend.Backend, o Options) (*Repository, erro
 	if r.packBytes < MinPackBytes || r.packBytes > MaxPackBytes {
 		return nil, fmt.Errorf("pack size %d MiB: choose %d to %d MiB", r.packBytes>>20, MinPackBytes>>20, MaxPackBytes>>20)
 	}
-	sealed, err := be.ReadAll(ctx, backend.File{Kind: backend.Config}, 1<<20)
+	sealed, err := be.ReadAll(ctx, backend.File{Kind: backend.Config}, maxConfigBytes)
 	if errors.Is(err, backend.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w: no config file there; `vitrine init` makes a repository", be.Location(), ErrNoRepository)
 	} else if err != nil {
@@ -266,7 +287,7 @@ func (r *Repository) Config() Config { return r.config }
 
 // ConfigJSON returns the config file's plain text, for `cat config`.
 func (r *Repository) ConfigJSON(ctx context.Context) ([]byte, error) {
-	sealed, err := r.be.ReadAll(ctx, backend.File{Kind: backend.Config}, 1<<20)
+	sealed, err := r.be.ReadAll(ctx, backend.File{Kind: backend.Config}, maxConfigBytes)
 	if err != nil {
 		return nil, err
 	}
