@@ -102,8 +102,8 @@ func SortSnapshots(sns []*snapshot.Snapshot) {
 }
 
 // FindSnapshot returns the snapshot that the specification names: "latest" is the newest
-// one that the filter lets through, anything else is an ID or a prefix of one, which the
-// filter does not touch.
+// one that the filter lets through (those that cannot be read are logged), anything else is an
+// ID or a prefix of one, which the filter does not touch.
 func (r *Repository) FindSnapshot(ctx context.Context, spec string, f snapshot.Filter) (*snapshot.Snapshot, error) {
 	if spec != "latest" {
 		id, err := r.Resolve(ctx, backend.Snapshot, spec)
@@ -115,6 +115,9 @@ func (r *Repository) FindSnapshot(ctx context.Context, spec string, f snapshot.F
 	sns, err := r.Snapshots(ctx)
 	for _, sn := range slices.Backward(sns) {
 		if f.Match(sn) {
+			if err != nil {
+				r.log.Warn("the latest snapshot is taken from those that can be read", "error", err)
+			}
 			return sn, nil
 		}
 	}
