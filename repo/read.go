@@ -100,9 +100,9 @@ func (r *Repository) openBlob(h blob.Handle, loc blob.Location, sealed, buf []by
 	var plain []byte
 	var err error
 	if !loc.Compressed() {
-		plain, err = r.key.Open(slices.Grow(buf[:0], int(loc.Size())), sealed)
+		plain, err = r.key.Open(buf[:0], sealed)
 	} else if sealed, err = r.key.OpenInPlace(sealed); err == nil {
-		plain, err = compress.Decompress(slices.Grow(buf[:0], int(loc.PlainBytes)), sealed, int(loc.PlainBytes))
+		plain, err = compress.Decompress(buf[:0], sealed, int(loc.PlainBytes))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
