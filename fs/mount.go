@@ -67,10 +67,11 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		return nil, errors.Join(fmt.Errorf("list snapshots: %w", err), t.Close())
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	endless := context.WithoutCancel(life)
 	n := &nodes{
 		refuse: newRefuse(), tree: t, src: src, log: o.Log, diskPath: o.RepoPath,
 		blobs: blobcache.NewBlobs(o.CacheBytes - o.CacheBytes/4),
-		base:  func() context.Context { return life },
+		base:  func() context.Context { return endless },
 	}
 	ahead := newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id) })
 	n.ahead = ahead
@@ -188,9 +189,10 @@ func (s *Server) Unmount() error {
 		return fmt.Errorf("unmount %s: %w", s.dir, err)
 	}
 	s.detached = true
-	s.stop() // nobody waits for what is being fetched
+	s.stop()
+	err = s.nodes.closeCaches() // nobody waits for what is being fetched
 	<-s.done
-	return nil
+	return err
 }
 
 func (s *Server) stopped() bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -331,4 +332,54 @@ short line
 	if _, err := parseMountInfo([]byte(table), "/mnt"); err == nil {
 		t.Error("/mnt is found")
 	}
+}
+
+// A fetch that hangs holds up neither the death of who waits for it nor the end of the mount.
+func TestUnmountWhileFetching(t *testing.T) {
+	before := runtime.NumGoroutine()
+	src := treetest.New(t)
+	src.AddSnapshot(time.Now(), src.Tree(src.File("f", "first chunk", "second chunk")), nil)
+	dir := workDir(t)
+	mountDirs.Store(dir, true)
+	s, err := Mount(t.Context(), dir, src, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, dir, "ls -lR snapshots/latest/ >/dev/null")
+	open := src.CloseGate()
+	defer open()
+	cat := exec.Command("cat", dir+"/snapshots/latest/f")
+	if err := cat.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if s.nodes.blobs.Stats().Misses == 0 {
+			return errors.New("nothing is being fetched")
+		}
+		return nil
+	})
+	died := make(chan error)
+	go func() {
+		cat.Process.Kill()
+		died <- cat.Wait()
+	}()
+	select {
+	case <-died:
+	case <-time.After(5 * time.Second):
+		open()
+		t.Fatal("a reader that waits for a page cannot be killed")
+	}
+	done := make(chan error)
+	go func() { done <- s.Unmount() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		open()
+		t.Fatal("Unmount waits for the fetch")
+	}
+	s.Wait()
+	settle(t, before)
 }

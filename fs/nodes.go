@@ -38,7 +38,8 @@ type nodes struct {
 	log   *slog.Logger
 	told  recent[blob.ID] // blobs whose loss is in the log
 
-	// base gives the context of the mount's life: requests bring none of their own.
+	// base gives the context of requests, which bring none of their own. It has no end:
+	// what is being fetched for them ends when the caches are closed.
 	base func() context.Context
 	// diskPath is Options.RepoPath.
 	diskPath string
@@ -197,10 +198,15 @@ func (n *nodes) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) f
 // may well provoke are not worth a line.
 func (n *nodes) fail(operation string, id tree.NodeID, err error) fuse.Status {
 	st := status(err)
-	if st == fuse.EIO {
+	if st == fuse.EIO && !closing(err) {
 		n.log.Error("cannot "+operation, "path", n.tree.Path(n.base(), id), "err", err)
 	}
 	return st
+}
+
+// closing tells that an error is no more than the end of the mount.
+func closing(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, blobcache.ErrClosed)
 }
 
 func timeout(changes bool) time.Duration {

@@ -78,7 +78,7 @@ func (n *nodes) load(ctx context.Context, id blob.ID) ([]byte, error) {
 // tellLoss logs what could not be read, once for each blob: programs retry, and the kernel
 // asks page by page.
 func (n *nodes) tellLoss(ctx context.Context, id tree.NodeID, c *tree.Chunk, err error) {
-	if ctx.Err() != nil || !n.told.add(c.ID) {
+	if closing(err) || !n.told.add(c.ID) {
 		return
 	}
 	pack := "unknown"
