@@ -15,7 +15,7 @@
 // files: one inode, one page cache. A directory, on the other hand, must have one parent, so it
 // is an instance: the hash of its parent's number and its name. What an instance stands for
 // is kept in a table for as long as somebody holds a reference (Lookup and List take one,
-// Forget gives it back): about 50 bytes per directory held, and about 60 bytes for each
+// Forget gives it back): 50 to 80 bytes per directory held, and about 60 bytes for each
 // different tree blob ever met. Files cost nothing.
 //
 // A tree blob with more than 2^24-1 entries cannot be numbered and is an error. The format
