@@ -101,6 +101,7 @@ func newRun(r *repo.Repository, o *Options) *run {
 		chunks:      make(chan chunkJob, runtime.GOMAXPROCS(0)),
 		buffers:     newBuffers(o.InFlightBytes),
 		batches:     sync.Pool{New: func() any { return new(batch) }},
+		trees:       sync.Pool{New: func() any { return new([]byte) }},
 	}
 }
 

@@ -32,8 +32,8 @@ var (
 	errChanged  = errors.New("became another type of file while it was read")
 )
 
-// batchBuffers bounds what is kept for reuse in run.batches; a batch beyond it is left to the collector.
-const batchBuffers = 64 << 10
+// maxPooledBatch bounds the memory that a batch in run.batches holds.
+const maxPooledBatch = 256 << 10
 
 func (r *run) newBatch(g group, d *dir) *batch {
 	b := r.batches.Get().(*batch)
@@ -100,16 +100,16 @@ func (r *run) batchDone(ctx context.Context, b *batch) {
 		return // entries may be missing that nothing was said about
 	}
 	d := b.dir
-	complete, kept := d.fill(b.slot, b.results)
-	if kept {
-		b.results, b.json = nil, nil
+	if r.fill(d, b.slot, slot{b.results, b}) {
+		r.finish(ctx, d)
 	}
-	if cap(b.json) <= batchBuffers {
+}
+
+// recycle takes back a batch whose nodes are in their tree.
+func (r *run) recycle(b *batch) {
+	if cap(b.json) <= maxPooledBatch {
 		b.group, b.dir = group{}, nil
 		r.batches.Put(b)
-	}
-	if complete {
-		r.finish(ctx, d)
 	}
 }
 

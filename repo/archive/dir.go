@@ -8,6 +8,9 @@ import (
 	"vitrine/repo/snapshot"
 )
 
+// maxPooledTree keeps the memory of a rare huge directory from being held for the next small one.
+const maxPooledTree = 1 << 20
+
 // dir is a directory of the new snapshot whose tree is not saved yet.
 //
 // The walk deals out consecutive slots, one for each batch of files and each subdirectory, so that
@@ -25,10 +28,16 @@ type dir struct {
 
 	mu      sync.Mutex // guards the fields below
 	tree    snapshot.TreeEncoder
-	filled  int               // slots in tree
-	waiting map[int][]encoded // slots filled ahead of the order
-	slots   int               // all of them, or -1 while the walk is in the directory
-	err     error             // of the first node that the tree refused
+	filled  int          // slots in tree
+	waiting map[int]slot // filled ahead of the order
+	slots   int          // all of them, or -1 while the walk is in the directory
+	err     error        // of the first node that the tree refused
+}
+
+// slot is the part of a directory that a batch or a subdirectory fills.
+type slot struct {
+	nodes []encoded
+	batch *batch // what owns the nodes' memory; nil when it is the collector's
 }
 
 // encoded is the JSON of a node; nil when the entry is left out.
@@ -43,39 +52,41 @@ func (d *dir) nextSlot() int {
 	return d.dealt - 1
 }
 
-// fill fills a slot. It returns true when the directory is complete. The nodes' memory belongs to d
-// only if kept is true.
-func (d *dir) fill(slot int, nodes []encoded) (complete, kept bool) {
+// fill fills slot i, which is then no longer the caller's. It returns true when the directory is
+// complete.
+func (r *run) fill(d *dir, i int, s slot) (complete bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if slot != d.filled {
+	if i != d.filled {
 		if d.waiting == nil {
-			d.waiting = make(map[int][]encoded)
+			d.waiting = make(map[int]slot)
 		}
-		d.waiting[slot] = nodes
-		return false, true
+		d.waiting[i] = s
+		return false
 	}
-	d.add(nodes)
-	for len(d.waiting) > 0 {
-		nodes, ok := d.waiting[d.filled]
-		if !ok {
-			break
-		}
+	for ok := true; ok; s, ok = d.waiting[d.filled] {
 		delete(d.waiting, d.filled)
-		d.add(nodes)
+		r.append(d, s)
 	}
-	return d.filled == d.slots, false
+	return d.filled == d.slots
 }
 
-func (d *dir) add(nodes []encoded) {
+// append puts the next slot in order into the tree. The caller holds d.mu.
+func (r *run) append(d *dir, s slot) {
 	d.filled++
-	for _, n := range nodes {
+	for _, n := range s.nodes {
 		if n.json == nil {
 			continue
+		}
+		if d.tree.Len() == 0 {
+			d.tree.Reset(*r.trees.Get().(*[]byte))
 		}
 		if err := d.tree.AddJSON(n.name, n.json); err != nil && d.err == nil {
 			d.err = err
 		}
+	}
+	if s.batch != nil {
+		r.recycle(s.batch)
 	}
 }
 
@@ -115,6 +126,9 @@ func (r *run) saveDir(ctx context.Context, d *dir) (*dir, error) {
 	if saved.New {
 		it.TreeBlobs, it.TreeBytes, it.TreeStoredBytes = 1, uint64(len(tree)), uint64(saved.StoredBytes)
 	}
+	if cap(tree) <= maxPooledTree {
+		r.trees.Put(&tree)
+	}
 	var c counts
 	c.addTree(&it)
 	defer r.counts.add(&c)
@@ -130,7 +144,7 @@ func (r *run) saveDir(ctx context.Context, d *dir) (*dir, error) {
 	it.Change = change(n, r.parent.find(ctx, d.up.old, n.Name))
 	c.dirs[it.Change]++
 	r.rep.Done(it)
-	if complete, _ := d.up.fill(d.slot, []encoded{{n.Name, n.AppendJSON(nil)}}); complete {
+	if r.fill(d.up, d.slot, slot{nodes: []encoded{{n.Name, n.AppendJSON(nil)}}}) {
 		return d.up, nil
 	}
 	return nil, nil

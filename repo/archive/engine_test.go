@@ -274,6 +274,9 @@ func TestSegmentClasses(t *testing.T) {
 
 // TestFillInAnyOrder fills the slots of a directory in random order, some before the walk has left it.
 func TestFillInAnyOrder(t *testing.T) {
+	repository, _ := repotest.New(t, 2)
+	o := withDefaults(Options{})
+	r := newRun(repository, &o)
 	for range 50 {
 		d := &dir{slots: -1}
 		var want []string
@@ -295,11 +298,11 @@ func TestFillInAnyOrder(t *testing.T) {
 		}
 		completions := 0
 		leaveAt := rand.IntN(len(slots))
-		for i, slot := range rand.Perm(len(slots)) {
-			if i == leaveAt && d.left() {
+		for n, i := range rand.Perm(len(slots)) {
+			if n == leaveAt && d.left() {
 				completions++
 			}
-			if complete, _ := d.fill(slot, slots[slot]); complete {
+			if r.fill(d, i, slot{nodes: slots[i]}) {
 				completions++
 			}
 		}

@@ -312,5 +312,9 @@ func (r *recorder) Error(path string, err error) {
 	if !r.expect {
 		r.t.Errorf("reported: %s: %v", path, err)
 	}
+	if path != "" && !filepath.IsAbs(path) {
+		r.t.Errorf("error of %q: not an absolute path", path)
+	}
+	delete(r.started, path)
 	r.errors = append(r.errors, err.Error())
 }

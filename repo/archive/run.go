@@ -39,6 +39,7 @@ type run struct {
 	chunks  chan chunkJob
 	buffers *buffers
 	batches sync.Pool // of *batch
+	trees   sync.Pool // of *[]byte, for the JSON of a directory
 
 	counts total
 	errors atomic.Int64

@@ -35,7 +35,7 @@ func (r *run) stdin(ctx context.Context, in io.Reader, components []string, at t
 		c.count(it)
 		r.counts.add(&c)
 		r.rep.Done(*it)
-		if complete, _ := d.fill(0, []encoded{{n.Name, n.AppendJSON(nil)}}); complete {
+		if r.fill(d, 0, slot{nodes: []encoded{{n.Name, n.AppendJSON(nil)}}}) {
 			r.finish(ctx, d)
 		}
 	})
