@@ -25,6 +25,15 @@ type Index interface {
 	Close() error
 }
 
+// MultiIndex is an Index that knows all places of a blob, so that one damaged pack does not lose
+// a blob that another pack holds, too.
+type MultiIndex interface {
+	Index
+	// Locations returns all places of the blob, in no particular order. It may be called as
+	// Lookup may.
+	Locations(h blob.Handle) ([]blob.Location, error)
+}
+
 // IndexFiles lists the index files in the repository.
 func (r *Repository) IndexFiles(ctx context.Context) ([]backend.Info, error) {
 	return r.ListFiles(ctx, backend.Index)

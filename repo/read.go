@@ -32,32 +32,70 @@ func putSealed(p *[]byte) {
 // ReadBlob returns the plain bytes of a blob, appended to buf[:0]; the result may share
 // buf's memory. They are verified against the blob's ID. When the index does not know the
 // blob, or its pack is gone, the index is refreshed and asked again: another client may have
-// pruned. ErrBlobMissing and ErrCorrupt are the classes of what is lost.
+// pruned. A copy that is damaged or gone makes it try the others that the index knows.
+// ErrBlobMissing and ErrCorrupt are the classes of what is lost.
 func (r *Repository) ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
-	loc, ok, err := r.LookupBlob(h)
+	loc, known, err := r.LookupBlob(h)
 	if err != nil {
 		return nil, err
 	}
-	var plain []byte
-	if ok {
-		plain, err = r.ReadBlobAt(ctx, h, loc, buf)
-		if err == nil || !errors.Is(err, backend.ErrNotExist) {
+	var lost error // why loc did not do
+	if known {
+		plain, err := r.ReadBlobAt(ctx, h, loc, buf)
+		if err == nil || !isLost(err) {
 			return plain, err
 		}
+		lost = err
 	}
-	if refreshErr := r.index.Refresh(ctx); refreshErr != nil {
-		return nil, fmt.Errorf("load %v: %w", h, errors.Join(err, refreshErr))
+	if !known || errors.Is(lost, backend.ErrNotExist) {
+		if err := r.index.Refresh(ctx); err != nil {
+			return nil, fmt.Errorf("load %v: %w", h, errors.Join(lost, err))
+		}
 	}
-	again, ok, lookupErr := r.LookupBlob(h)
-	switch {
-	case lookupErr != nil:
-		return nil, lookupErr
-	case !ok:
-		return nil, fmt.Errorf("load %v: %w", h, errors.Join(ErrBlobMissing, err))
-	case again == loc:
+	locs, err := r.locations(h)
+	if err != nil {
 		return nil, err
 	}
-	return r.ReadBlobAt(ctx, h, again, buf)
+	if len(locs) == 0 {
+		return nil, fmt.Errorf("load %v: %w", h, errors.Join(ErrBlobMissing, lost))
+	}
+	for _, other := range locs {
+		if known && other == loc {
+			continue
+		}
+		plain, err := r.ReadBlobAt(ctx, h, other, buf)
+		if err == nil {
+			if errors.Is(lost, ErrCorrupt) {
+				r.log.Warn("a blob was read from another copy; `vitrine check --read-data` tells what is damaged", "error", lost)
+			}
+			return plain, nil
+		}
+		if lost = errors.Join(lost, err); !isLost(err) {
+			break
+		}
+	}
+	return nil, lost
+}
+
+// isLost tells whether a copy of a blob is damaged or gone, for which another one may stand in.
+func isLost(err error) bool {
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, backend.ErrNotExist)
+}
+
+// locations returns all places of a blob that the index can name.
+func (r *Repository) locations(h blob.Handle) ([]blob.Location, error) {
+	if all, ok := r.index.(MultiIndex); ok {
+		locs, err := all.Locations(h)
+		if err != nil {
+			return nil, fmt.Errorf("look up %v: %w", h, err)
+		}
+		return locs, nil
+	}
+	loc, known, err := r.LookupBlob(h)
+	if err != nil || !known {
+		return nil, err
+	}
+	return []blob.Location{loc}, nil
 }
 
 // ReadBlobAt is ReadBlob for one known copy of the blob.

@@ -1,11 +1,13 @@
 package repo_test
 
 import (
+	"bytes"
 	"errors"
 	"runtime"
 	"testing"
 
 	"vitrine/repo"
+	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 	"vitrine/repo/repotest"
 )
@@ -29,5 +31,55 @@ func TestWrongPlainSizeIsNotAllocated(t *testing.T) {
 	}
 	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
 		t.Errorf("%d MiB were allocated", took>>20)
+	}
+}
+
+// A blob may be stored in several packs. While one copy is good, the blob can be read.
+func TestReadBlobTakesTheGoodCopy(t *testing.T) {
+	first, be := repotest.New(t, 2)
+	second := repotest.Open(t, be)
+	data := blobs(8, 1)
+	h := save(t, first, blob.Data, data)[0]
+	index, err := first.ListFiles(t.Context(), backend.Index)
+	if err != nil || len(index) != 1 {
+		t.Fatal(index, err)
+	}
+	// The second writer must not see the first one's blob: hide its index file.
+	f := backend.File{Kind: backend.Index, Name: index[0].Name}
+	hidden, err := be.ReadAll(t.Context(), f, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := be.Remove(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	save(t, second, blob.Data, data)
+	replace(t, be, f, hidden)
+	packs, err := first.ListFiles(t.Context(), backend.Pack)
+	if err != nil || len(packs) != 2 {
+		t.Fatal(packs, err)
+	}
+	for _, info := range packs {
+		pack := backend.File{Kind: backend.Pack, Name: info.Name}
+		good, err := be.ReadAll(t.Context(), pack, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := bytes.Clone(good)
+		bad[20] ^= 1
+		for what, content := range map[string][]byte{"damaged": bad, "short": good[:20], "gone": nil} {
+			if content == nil {
+				if err := be.Remove(t.Context(), pack); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				replace(t, be, pack, content)
+			}
+			got, err := repotest.Open(t, be).ReadBlob(t.Context(), h, nil)
+			if err != nil || !bytes.Equal(got, data[0]) {
+				t.Errorf("one of two copies is %s: %v", what, err)
+			}
+			replace(t, be, pack, good)
+		}
 	}
 }

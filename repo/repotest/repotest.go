@@ -63,15 +63,26 @@ func OpenMapIndex(ctx context.Context, r *repo.Repository) (repo.Index, error) {
 type MapIndex struct {
 	r  *repo.Repository
 	mu sync.RWMutex // guards m
-	m  map[blob.Handle]blob.Location
+	m  map[blob.Handle][]blob.Location
 }
+
+var _ repo.MultiIndex = (*MapIndex)(nil)
 
 // Lookup implements repo.Index.
 func (x *MapIndex) Lookup(h blob.Handle) (blob.Location, bool, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	loc, ok := x.m[h]
-	return loc, ok, nil
+	if locs := x.m[h]; len(locs) > 0 {
+		return locs[0], true, nil
+	}
+	return blob.Location{}, false, nil
+}
+
+// Locations implements repo.MultiIndex.
+func (x *MapIndex) Locations(h blob.Handle) ([]blob.Location, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.m[h], nil
 }
 
 // Refresh implements repo.Index.
@@ -80,14 +91,14 @@ func (x *MapIndex) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := make(map[blob.Handle]blob.Location)
+	m := make(map[blob.Handle][]blob.Location)
 	for _, info := range infos {
 		id, err := blob.ParseID(info.Name)
 		if err != nil {
 			return err
 		}
 		err = x.r.LoadIndexFile(ctx, id, func(e blob.Entry) error {
-			m[e.Handle] = e.Location
+			m[e.Handle] = append(m[e.Handle], e.Location)
 			return nil
 		})
 		if err != nil {
