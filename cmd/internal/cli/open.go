@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"vitrine/cmd/internal/wiring"
 	"vitrine/repo"
@@ -42,6 +43,7 @@ func (a *app) openRepository(ctx context.Context, use wiring.IndexUse) (*repo.Re
 	if err != nil {
 		return nil, err
 	}
+	a.cleanUpCaches()
 	if a.print.Terminal() {
 		c := r.Config()
 		a.print.Line("repository %.8s opened (version %d, compression level %s)", c.ID, c.Version, a.global.compression)
@@ -72,6 +74,27 @@ func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *acces
 		Index: use, CacheBase: a.cacheBase(use),
 		Log: a.print.Logger(),
 	})
+}
+
+// oldCache is how long a cache is kept that nobody uses; restic keeps its own as long.
+const oldCache = 30 * 24 * time.Hour
+
+// cleanUpCaches does what --cleanup-cache asks for; that it fails is no reason to stop.
+func (a *app) cleanUpCaches() {
+	if !a.global.cleanupCache {
+		return
+	}
+	base := a.cacheBase(wiring.CachedIndex)
+	if base == "" {
+		return
+	}
+	removed, err := wiring.RemoveOldCaches(base, oldCache)
+	if err != nil {
+		a.print.Logger().Warn("some old caches stay", "error", err)
+	}
+	if removed > 0 {
+		a.print.Line("removed %d old caches below %s", removed, base)
+	}
 }
 
 // cacheBase returns the directory below which caches are kept, "" for none.

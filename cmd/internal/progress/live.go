@@ -40,13 +40,11 @@ func (p *Printer) Live(begin time.Time, v View) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(p.interval())
-		defer tick.Stop()
 		for {
 			select {
 			case <-quit:
 				return
-			case <-tick.C:
+			case <-time.After(p.interval(time.Since(begin))):
 				p.show(begin, v, bar)
 			}
 		}
@@ -93,7 +91,7 @@ type terminalBar struct {
 }
 
 func (p *Printer) startBar(begin time.Time, v View) *terminalBar {
-	screen := mpb.New(mpb.WithOutput(p.o.Stdout), mpb.WithRefreshRate(p.interval()), mpb.WithAutoRefresh())
+	screen := mpb.New(mpb.WithOutput(p.o.Stdout), mpb.WithRefreshRate(p.interval(0)), mpb.WithAutoRefresh())
 	bar := screen.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return head(begin, v) + " " })),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + v.Rate() })),
@@ -113,6 +111,9 @@ func (p *Printer) startBar(begin time.Time, v View) *terminalBar {
 
 func (b *terminalBar) update(v View) {
 	done, total := v.Share()
+	if total == 0 {
+		done = 0 // an empty bar, for nothing is known of the whole
+	}
 	b.bar.SetTotal(int64(max(total, done+1)), false)
 	b.bar.SetCurrent(int64(done))
 }

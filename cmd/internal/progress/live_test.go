@@ -35,6 +35,19 @@ func TestLiveLineWithoutTerminal(t *testing.T) {
 	})
 }
 
+func TestLiveLinesBecomeRarer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := New(Options{Stdout: &out, Stderr: &out})
+		stop := p.Live(time.Now(), fixed{})
+		time.Sleep(time.Hour + time.Second)
+		stop()
+		if n := strings.Count(out.String(), "\n"); n != 6+9+5 {
+			t.Errorf("%d lines in an hour", n)
+		}
+	})
+}
+
 func TestLiveQuietSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

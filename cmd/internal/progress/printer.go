@@ -25,7 +25,8 @@ type Options struct {
 	Verbose       int // 0 normal, 1 details, 2 each file
 
 	// FPS is how often status is shown, in updates per second; 0 chooses: 10 on a
-	// terminal and in JSON, and otherwise a line every ten seconds.
+	// terminal and in JSON, and otherwise a line every ten seconds at first and
+	// every ten minutes later.
 	FPS float64
 }
 
@@ -119,13 +120,18 @@ func (p *Printer) write(w io.Writer, onScreen bool, line []byte) {
 	w.Write(line)
 }
 
-// interval is the time between two status updates.
-func (p *Printer) interval() time.Duration {
+// interval is the time to the next update of a status that has been shown for so long. Where
+// every update is a line that stays, in a log or in the mail of cron, they become rarer.
+func (p *Printer) interval(shown time.Duration) time.Duration {
 	switch {
 	case p.o.FPS > 0:
 		return max(time.Duration(float64(time.Second)/p.o.FPS), time.Second/60)
 	case p.o.JSON || p.o.Terminal:
 		return time.Second / 10
+	case shown < time.Minute:
+		return 10 * time.Second
+	case shown < 10*time.Minute:
+		return time.Minute
 	}
-	return 10 * time.Second
+	return 10 * time.Minute
 }

@@ -99,7 +99,7 @@ type Options struct {
 	// CacheBase is the directory below which caches are kept; "" keeps the index in memory.
 	CacheBase string
 
-	Log *slog.Logger
+	Log *slog.Logger // nil discards
 }
 
 // IndexUse is the part that the index plays in a command.
@@ -114,6 +114,9 @@ const (
 
 // OpenRepository opens the repository in the store, which it takes over also when it fails.
 func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.Repository, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	ro := repo.Options{
 		Password: o.Password, KeyHint: o.KeyHint, Compression: o.Compression,
 		PackBytes: o.PackBytes, NoVerify: o.NoVerify, Log: o.Log,
@@ -159,6 +162,9 @@ func openMemory(ctx context.Context, r *repo.Repository, log *slog.Logger) (repo
 func cacheDir(base, repoID string) (string, error) {
 	dir, err := cache.Open(base, repoID)
 	if err != nil {
+		return "", err
+	}
+	if err := noteUse(dir); err != nil {
 		return "", err
 	}
 	return dir.Sub("index")
