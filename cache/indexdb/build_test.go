@@ -51,7 +51,7 @@ func TestReopen(t *testing.T) {
 	if got := src.Loads(); got != 2 {
 		t.Errorf("second open read %d index files", got-2)
 	}
-	want := Stats{Entries: 8000, IndexFiles: 2, Generation: gen, GenerationEntries: 8000}
+	want := Stats{Entries: 3000, IndexFiles: 2, Generation: gen, GenerationEntries: 3000}
 	if diff := cmp.Diff(want, d.Stats()); diff != "" {
 		t.Error(diff)
 	}
@@ -158,12 +158,12 @@ func TestBuilderFails(t *testing.T) {
 	for name, tc := range map[string]struct{ lines, want string }{
 		"exits":                {"echo no luck >&2; exit 1", "no luck"},
 		"killed":               {"kill -9 $$", "signal: killed"},
-		"killed while reading": {"head -c 100000 >/dev/null; kill -9 $$", "signal: killed"},
-		"killed at the end":    {`"$builder" index-cache-build; kill -9 $$`, "signal: killed"},
-		"input ends":           {`head -c 100000 | "$builder" index-cache-build`, "unexpected EOF"},
+		"killed while reading": {"head -c 50000 >/dev/null; kill -9 $$", "signal: killed"},
+		"killed at the end":    {`"$builder"; kill -9 $$`, "signal: killed"},
+		"input ends":           {`head -c 50000 | "$builder"`, "unexpected EOF"},
 		"says something else":  {"cat >/dev/null; echo PASS", "PASS"},
 		"does nothing":         {"exit 0", "builder"},
-		"lies":                 {`cat >/dev/null; echo "built 256 buckets"`, "no manifest"},
+		"lies":                 {`cat >/dev/null; echo "built 128 buckets"`, "no manifest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkNothingLeft(t)
@@ -378,7 +378,7 @@ func TestVeryManyPlaces(t *testing.T) {
 func TestMemoryStats(t *testing.T) {
 	src := damageSource()
 	m := must(OpenMemory(t.Context(), src, Options{}))
-	want := Stats{Entries: 8000, IndexFiles: 2, DeltaEntries: 8000, DeltaFiles: 2, DeltaBytes: 8000*32 + 400*36 + 2*40}
+	want := Stats{Entries: 3000, IndexFiles: 2, DeltaEntries: 3000, DeltaFiles: 2, DeltaBytes: 3000*32 + 150*36 + 2*40}
 	if diff := cmp.Diff(want, m.Stats()); diff != "" {
 		t.Error(diff)
 	}

@@ -14,7 +14,7 @@ import (
 
 // damageSource fills a table beyond what is checked when it opens, so that damage is met by lookups, too.
 func damageSource() *indextest.Source {
-	return indextest.NewSource(indextest.Entries(1, 5000), indextest.Entries(2, 3000))
+	return indextest.NewSource(indextest.Entries(1, 2000), indextest.Entries(2, 1000))
 }
 
 // cacheFiles lists the files of a cache below dir, build.lock left out.

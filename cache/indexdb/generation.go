@@ -75,9 +75,9 @@ func badgerOptions(dir string) badger.Options {
 		WithDetectConflicts(false)
 }
 
-// maxBucketBytes is the most a bucket may take. It is some hundred times the average, which uniform keys stay below
-// by far; blobs that are stored hundreds of times over are cut, see composer.
-const maxBucketBytes = 128 << 10
+// maxBucketBytes is the most a bucket may take. It is thirty times the average, which uniform keys stay below by
+// far; blobs that are stored hundreds of times over are cut, see composer.
+const maxBucketBytes = 32 << 10
 
 // bucketFormat is the first byte of a bucket: to Badger an empty value is a missing one.
 const bucketFormat = 1

@@ -20,6 +20,10 @@ import (
 // victimArg makes the test binary a process that uses an index until it is killed, see process_test.go.
 const victimArg = "indexdb-victim"
 
+// quickBuilder runs the test binary as a builder. It is Self, but for the second that the race detector
+// sleeps at the end of each process.
+var quickBuilder string
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -28,10 +32,18 @@ func TestMain(m *testing.M) {
 		case fullDiskArg:
 			os.Exit(fullDiskMain(os.Args[2]))
 		case victimArg:
-			os.Exit(victim(os.Args[2]))
+			os.Exit(victim(os.Args[2], os.Args[3]))
 		}
 	}
-	os.Exit(m.Run())
+	dir := must(os.MkdirTemp("", "indexdb-test-"))
+	quickBuilder = filepath.Join(dir, "builder")
+	text := fmt.Sprintf("#!/bin/sh\nGORACE=atexit_sleep_ms=0 exec %q %s\n", must(os.Executable()), BuilderArg)
+	if err := os.WriteFile(quickBuilder, []byte(text), 0o700); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 var testSecret = [32]byte{1, 2, 3}
@@ -49,7 +61,7 @@ func openTest(t testing.TB, dir string, src Source, tune func(*DB)) *DB {
 
 func openLogged(t testing.TB, dir string, src Source, tune func(*DB), log *slog.Logger) *DB {
 	t.Helper()
-	d, err := open(t.Context(), dir, testSecret, src, Options{Log: log, Builder: Self}, tune)
+	d, err := open(t.Context(), dir, testSecret, src, Options{Log: log, Builder: quickBuilder}, tune)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,11 +147,11 @@ func openFiles(t *testing.T) int {
 	return len(names)
 }
 
-// script writes a program that runs the lines; $0 builder is this test binary.
+// script writes a program that runs the lines of shell, in which $builder is a builder that works.
 func script(t *testing.T, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "builder")
-	text := fmt.Sprintf("#!/bin/sh\nexport PATH=%q\nbuilder=%q\n%s\n", os.Getenv("PATH"), must(os.Executable()), lines)
+	text := fmt.Sprintf("#!/bin/sh\nexport PATH=%q\nbuilder=%q\n%s\n", os.Getenv("PATH"), quickBuilder, lines)
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +188,7 @@ func TestConformance(t *testing.T) {
 	})
 	openDB := func(t *testing.T, src *indextest.Source, tune func(*DB)) (*DB, error) {
 		checkNothingLeft(t)
-		d, err := open(t.Context(), filepath.Join(t.TempDir(), "index"), testSecret, src, Options{Builder: Self}, tune)
+		d, err := open(t.Context(), filepath.Join(t.TempDir(), "index"), testSecret, src, Options{Builder: quickBuilder}, tune)
 		if err == nil {
 			t.Cleanup(func() { d.Close() })
 		}
@@ -210,6 +222,7 @@ func TestConformance(t *testing.T) {
 // runSelf returns a command that runs the test binary in another mode.
 func runSelf(args ...string) *exec.Cmd {
 	cmd := exec.Command(Self, args...)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	return cmd
 }

@@ -83,11 +83,11 @@ const stableSeed = 1
 
 // victim opens, checks, refreshes and closes the index of root/index over the source root/source for
 // ever; it ends with 3 when an answer is wrong, with 0 on SIGTERM.
-func victim(root string) int {
+func victim(root, builder string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	for ctx.Err() == nil {
-		if err := victimOnce(ctx, root); err != nil && ctx.Err() == nil {
+		if err := victimOnce(ctx, root, builder); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(os.Stderr, "victim:", err)
 			return 3
 		}
@@ -95,9 +95,9 @@ func victim(root string) int {
 	return 0
 }
 
-func victimOnce(ctx context.Context, root string) error {
+func victimOnce(ctx context.Context, root, builder string) error {
 	src := dirSource(filepath.Join(root, "source"))
-	d, err := open(ctx, filepath.Join(root, "index"), testSecret, src, Options{Builder: Self}, alwaysBuild)
+	d, err := open(ctx, filepath.Join(root, "index"), testSecret, src, Options{Builder: builder}, alwaysBuild)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func TestKilledProcesses(t *testing.T) {
 		}
 	}
 	start := func() *exec.Cmd {
-		cmd := runSelf(victimArg, root)
+		cmd := runSelf(victimArg, root, quickBuilder)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
