@@ -74,7 +74,7 @@ var private = []struct {
 	instead string
 }{
 	{
-		target: "repo/backend/", only: []string{"cmd/internal/wiring"},
+		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen"},
 		why:     "a verb that knows its transport cannot be tested on another one",
 		instead: "take a backend.Backend (or a smaller interface declared where it is used) and let cmd/internal/wiring choose",
 	}, {
