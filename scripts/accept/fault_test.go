@@ -29,7 +29,9 @@ import (
 
 // backup runs a whole locked backup of dir, as the command does, and returns its snapshot.
 func backup(ctx context.Context, be backend.Backend, dir string) (id blob.ID, err error) {
-	r, err := repo.Open(ctx, be, repotest.Options())
+	o := repotest.Options()
+	o.PackBytes = repo.MinPackBytes // more packs to fail at
+	r, err := repo.Open(ctx, be, o)
 	if err != nil {
 		return blob.ID{}, err
 	}
@@ -173,7 +175,7 @@ func TestFaultAtEachBackendCall(t *testing.T) {
 			var done atomic.Bool
 			var failed, calls atomic.Int64
 			var group errgroup.Group
-			group.SetLimit(16) // most of the time goes by in the waits of the lock protocol
+			group.SetLimit(8) // most of the time goes by in the waits of the lock protocol
 			for n := 0; !done.Load(); n++ {
 				group.Go(func() error {
 					honest := store.Clone()
@@ -250,7 +252,7 @@ func TestPowerLossAtEachDiskCall(t *testing.T) {
 		t.Fatalf("only %d calls to the disk", end-start)
 	}
 	var group errgroup.Group
-	group.SetLimit(4)
+	group.SetLimit(2)
 	for n := start; n <= end; n++ {
 		for _, loss := range localtest.Losses {
 			group.Go(func() error {
