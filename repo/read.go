@@ -106,11 +106,16 @@ func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Loc
 	if loc.LengthBytes < blob.SealOverheadBytes {
 		return fail(fmt.Errorf("%w: too short to be sealed", ErrCorrupt))
 	}
+	f := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
+	if loc.LengthBytes > maxPooledBytes { // hardly ever: see that it is true before memory is taken
+		if err := r.checkEnd(ctx, f, loc); err != nil {
+			return fail(err)
+		}
+	}
 	pooled := getSealed()
 	defer putSealed(pooled)
 	*pooled = slices.Grow((*pooled)[:0], int(loc.LengthBytes))[:loc.LengthBytes]
 	sealed := *pooled
-	f := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
 	if err := r.be.ReadAt(ctx, f, sealed, int64(loc.OffsetBytes)); err != nil {
 		if errors.Is(err, backend.ErrShort) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -122,6 +127,15 @@ func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Loc
 		return fail(err)
 	}
 	return plain, nil
+}
+
+// checkEnd returns an error when the blob is said to end behind its pack.
+func (r *Repository) checkEnd(ctx context.Context, f backend.File, loc blob.Location) error {
+	info, err := r.be.Stat(ctx, f)
+	if err == nil && info.SizeBytes < int64(loc.OffsetBytes)+int64(loc.LengthBytes) {
+		err = fmt.Errorf("%w: the pack has only %d bytes", ErrCorrupt, info.SizeBytes)
+	}
+	return err
 }
 
 // DecodeBlob opens, decompresses and verifies a sealed blob that the caller has read; the

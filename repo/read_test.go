@@ -12,8 +12,9 @@ import (
 	"vitrine/repo/repotest"
 )
 
-// The index may say anything of a blob's size; memory is taken only for what its frame can hold.
-func TestWrongPlainSizeIsNotAllocated(t *testing.T) {
+// The index may say anything of a blob's size; memory is taken only for what its pack has and its
+// frame can hold.
+func TestWrongSizesAreNotAllocated(t *testing.T) {
 	r, be := repotest.New(t, 2)
 	h := save(t, r, blob.Data, [][]byte{make([]byte, 10_000)})[0]
 	r = repotest.Open(t, be)
@@ -21,16 +22,20 @@ func TestWrongPlainSizeIsNotAllocated(t *testing.T) {
 	if err != nil || !ok || !loc.Compressed() {
 		t.Fatal(loc, ok, err)
 	}
-	loc.PlainBytes = 1 << 30
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err = r.ReadBlobAt(t.Context(), h, loc, nil)
-	runtime.ReadMemStats(&after)
-	if !errors.Is(err, repo.ErrCorrupt) {
-		t.Errorf("error %v, want %v", err, repo.ErrCorrupt)
-	}
-	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
-		t.Errorf("%d MiB were allocated", took>>20)
+	plain, sealed := loc, loc
+	plain.PlainBytes = 1 << 30
+	sealed.LengthBytes = 1 << 30
+	for what, wrong := range map[string]blob.Location{"plain": plain, "sealed": sealed} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err = r.ReadBlobAt(t.Context(), h, wrong, nil)
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, repo.ErrCorrupt) {
+			t.Errorf("%s size: error %v, want %v", what, err, repo.ErrCorrupt)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
+			t.Errorf("%s size: %d MiB were allocated", what, took>>20)
+		}
 	}
 }
 
