@@ -145,7 +145,8 @@ func (w *Writer) claim(h blob.Handle) bool {
 
 // SaveBlob stores the plain bytes unless they are known. It is durable when Write has
 // returned nil, not before. The buffer stays the caller's and is not changed. The call blocks
-// while too many packs wait for the backend.
+// while too many packs wait for the backend. After an error fn has to fail: the blob counts as
+// saved from then on, so that other callers need not wait for it.
 func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved, error) {
 	h := blob.Handle{Type: t, ID: blob.Hash(plain)}
 	saved := Saved{ID: h.ID}
