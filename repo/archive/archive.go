@@ -68,7 +68,7 @@ type Options struct {
 	// ReadConcurrency is how many files are read at a time; 0 means GOMAXPROCS, at least 2.
 	ReadConcurrency int
 	// InFlightBytes bounds the content of larger files that is in memory at a time; 0 means
-	// 24 MiB and 8 MiB for each processor.
+	// 16 MiB and 8 MiB for each processor.
 	InFlightBytes int64
 
 	Reporter Reporter     // nil reports to nobody

@@ -82,7 +82,7 @@ func withDefaults(o Options) Options {
 		o.ReadConcurrency = max(2, processors)
 	}
 	if o.InFlightBytes <= 0 {
-		o.InFlightBytes = 24<<20 + 8<<20*int64(processors)
+		o.InFlightBytes = 16<<20 + 8<<20*int64(processors)
 	}
 	return o
 }

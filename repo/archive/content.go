@@ -181,9 +181,9 @@ func (r *run) readLarge(ctx context.Context, f *source.File, prefix []byte, i in
 	large.letGo(ctx)
 }
 
-// readChunks reads in to its end and sets the node's size. The segment being read always holds MaxBytes or
-// all that is left, so that the chunker can decide; what it leaves at the end moves on to the
-// next segment. The error is one of in; any other ends the backup.
+// readChunks reads in to its end and sets the node's size. What the chunker cannot decide without
+// more bytes, hardly more than a chunk, moves on to the next segment. The error is one of in; any
+// other ends the backup.
 func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expected int64, large *largeFile) error {
 	seg := r.buffers.get(ctx, expected)
 	if seg == nil {
@@ -206,8 +206,11 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 			}
 		}
 		rest := seg.buf[:held]
-		for len(rest) >= chunker.MaxBytes || eof && len(rest) > 0 {
+		for len(rest) > 0 {
 			cut := r.chunker.Cut(rest)
+			if cut == len(rest) && cut < chunker.MaxBytes && !eof {
+				break
+			}
 			r.dispatch(ctx, chunkJob{f: large, data: rest[:cut:cut], seg: seg})
 			length += int64(cut)
 			rest = rest[cut:]

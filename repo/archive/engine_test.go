@@ -194,7 +194,7 @@ func TestReadChunks(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, budget %d", tc.name, budget), func(t *testing.T) {
 				var node snapshot.Node
 				var failed, done bool
-				_, store, err := engine(t, Options{InFlightBytes: budget}, func(ctx context.Context, r *run) {
+				r, store, err := engine(t, Options{InFlightBytes: budget}, func(ctx context.Context, r *run) {
 					f := newLarge(&snapshot.Node{}, func(_ context.Context, f *largeFile) { node, failed, done = f.node, f.failed, true })
 					err := r.readChunks(ctx, tc.in(), noise[:tc.prefix], tc.expected, f)
 					if err != nil {
@@ -212,12 +212,20 @@ func TestReadChunks(t *testing.T) {
 				if failed {
 					return
 				}
-				var got []byte
-				for _, id := range node.Content {
-					got = append(got, store.blobs[dataHandle(id)]...)
+				// The cuts of the content as a whole.
+				want := []blob.ID{}
+				for rest := noise[:tc.want]; len(rest) > 0; {
+					cut := r.chunker.Cut(rest)
+					want = append(want, blob.Hash(rest[:cut]))
+					rest = rest[cut:]
 				}
-				if !bytes.Equal(got, noise[:tc.want]) || node.Size != uint64(tc.want) {
-					t.Errorf("%d bytes in %d chunks, size %d, want %d", len(got), len(node.Content), node.Size, tc.want)
+				if diff := cmp.Diff(want, node.Content); diff != "" || node.Size != uint64(tc.want) {
+					t.Errorf("size %d, want %d; chunks (-want +got):\n%s", node.Size, tc.want, diff)
+				}
+				for _, id := range node.Content {
+					if _, ok := store.blobs[dataHandle(id)]; !ok {
+						t.Errorf("chunk %s is not stored", id.Short())
+					}
 				}
 			})
 		}

@@ -61,7 +61,8 @@ func (r *run) failed(path string, err error) {
 // workers runs the workers while deal deals out the work, and returns when all is done.
 func (r *run) workers(ctx context.Context, files int, deal func()) {
 	var fileWorkers, chunkWorkers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	// The reader of a large file is the one more that makes a goroutine for each processor.
+	for range max(1, runtime.GOMAXPROCS(0)-1) {
 		chunkWorkers.Go(func() {
 			for c := range r.chunks {
 				r.chunk(ctx, c)

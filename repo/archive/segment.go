@@ -14,6 +14,7 @@ import (
 // Segments are the buffers that larger files are read into, powers of two in size.
 const (
 	minSegment = 1 << 20
+	// maxSegment has room for more bytes beside the longest rest that the chunker leaves.
 	maxSegment = 2 * chunker.MaxBytes
 )
 

@@ -79,8 +79,10 @@ func newChunker(pol Pol) *Chunker {
 	return c
 }
 
-// Cut returns the length of the first chunk of p. p starts where a chunk starts and must
-// be at least MaxBytes long or be all that is left of the file. An empty p gives 0.
+// Cut returns the length of the first chunk of p, which starts where a chunk starts. A
+// length below both len(p) and MaxBytes, or of MaxBytes, holds whatever follows p. len(p) is
+// final only when p is all that is left of the file; else more of it is needed. An empty p
+// gives 0.
 func (c *Chunker) Cut(p []byte) int {
 	p = p[:min(len(p), MaxBytes)]
 	if len(p) <= MinBytes {
