@@ -140,7 +140,7 @@ func openCached(ctx context.Context, r *repo.Repository, base string, log *slog.
 	dir, err := cacheDir(base, r.Config().ID)
 	if err == nil {
 		var db *indexdb.DB
-		if db, err = indexdb.Open(ctx, dir, r.Secret("index cache"), r, indexdb.Options{Log: log}); err == nil {
+		if db, err = indexdb.Open(ctx, dir, r.Secret("index cache"), r, indexdb.Options{Log: log, Builder: indexdb.Self}); err == nil {
 			return db, nil
 		}
 	}
