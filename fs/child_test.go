@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -189,7 +190,7 @@ func TestRow21InterruptedReaders(t *testing.T) {
 	t.Logf("%d requests were interrupted", c.interrupts.Load())
 }
 
-// serveUntilKilled serves a small tree.
+// serveUntilKilled serves a small tree until its standard input ends.
 func serveUntilKilled(dir string) error {
 	t := &childTB{}
 	src := treetest.New(t)
@@ -199,8 +200,10 @@ func serveUntilKilled(dir string) error {
 		return err
 	}
 	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin) // until it is closed
+	err = s.Unmount()
 	s.Wait()
-	return nil
+	return err
 }
 
 // childTB is the testing.TB of a program that is no test.

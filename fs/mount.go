@@ -18,6 +18,9 @@ import (
 	"vitrine/repo/blob"
 )
 
+// fsType is what /proc/mounts says of us.
+const fsType = "fuse.vitrine"
+
 const (
 	maxRequestBytes = 1 << 20 // the most that Linux puts into one request
 	maxBackground   = 64      // requests for readahead that the kernel sends at a time
@@ -78,6 +81,9 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 	s := &Server{dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{})}
 	if s.fuse, err = fuse.NewServer(layer(n), dir, mountOptions(&o)); err != nil {
 		stop()
+		if m, findErr := findMount(dir); findErr == nil && m.fsType == fsType {
+			detach(dir, true) // it was mounted, and then the kernel and we did not agree
+		}
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), n.closeCaches())
 	}
 	go s.serve(life, ahead, o.RefreshEvery)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"vitrine/fs/tree/treetest"
@@ -79,6 +80,9 @@ func TestRow22KilledServer(t *testing.T) {
 	}
 	mountDirs.Store(dir, true)
 	cmd := childCommand("serve", dir)
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -382,4 +386,36 @@ func TestUnmountWhileFetching(t *testing.T) {
 	}
 	s.Wait()
 	settle(t, before)
+}
+
+// asUserScript mounts as nobody, in a mount namespace of its own where /dev/fuse is open to all as
+// on any desktop, looks at it, and ends the server.
+const asUserScript = `
+mount --make-rprivate /
+mkdir dev; mount -t tmpfs -o mode=755 tmpfs dev; mknod dev/fuse c 10 229; chmod 666 dev/fuse
+mount --bind dev/fuse /dev/fuse
+nobody="setpriv --reuid=65534 --regid=65534 --clear-groups"
+coproc SERVER { exec $nobody ./program mnt; }
+pid=$SERVER_PID
+read -r line <&"${SERVER[0]}"; echo "server: $line"
+$nobody cat mnt/snapshots/latest/f; echo
+$nobody stat -c 'owner %u' mnt/snapshots
+ls mnt && echo 'root is let in'
+eval "exec ${SERVER[1]}>&-"
+wait $pid; echo "exit $?"
+grep -c "$PWD/mnt" /proc/self/mounts
+`
+
+// Other users than root mount and unmount through fusermount3.
+func TestMountAsUser(t *testing.T) {
+	dir := workDir(t)
+	sh(t, dir, fmt.Sprintf("chmod 755 .; cp '%s' program; chmod 755 program; mkdir mnt; chown 65534:65534 mnt", os.Args[0]))
+	cmd := exec.Command("unshare", "--mount", "bash", "-c", asUserScript)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), childEnv+"=serve", "LC_ALL=C")
+	out, _ := cmd.CombinedOutput() // the last grep finds nothing, which is an error to it
+	want := []string{"server: ready", "x", "owner 65534", "ls: cannot access 'mnt': Permission denied", "exit 0", "0"}
+	if diff := cmp.Diff(want, lines(string(out))); diff != "" {
+		t.Error(diff)
+	}
 }

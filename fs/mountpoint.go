@@ -37,7 +37,7 @@ func checkMountPoint(dir string, o *Options) (string, error) {
 	case !info.IsDir():
 		return "", fmt.Errorf("mount point %s is not a directory", dir)
 	}
-	if m, err := findMount(abs); err == nil && m.fsType == "fuse.vitrine" {
+	if m, err := findMount(abs); err == nil && m.fsType == fsType {
 		// What the kernel remembers of a dead mount looks alive; statfs always asks.
 		if err := unix.Statfs(abs, new(unix.Statfs_t)); errors.Is(err, unix.ENOTCONN) {
 			return "", deadMount(dir)

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -26,8 +27,15 @@ func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadRes
 	if err != nil {
 		return nil, status(err)
 	}
+	if len(pieces) > maxPieces {
+		return fuse.ReadResultData(slices.Concat(pieces...)), fuse.OK
+	}
 	return fuse.ReadResultVector(pieces), fuse.OK
 }
+
+// maxPieces is how many pieces of a reply go to the kernel without a copy: writev takes 1024 at
+// most. More than three of them come from files that no chunker made.
+const maxPieces = 256
 
 // readRange returns the bytes of a file from one offset to another, less at its end. The pieces belong
 // to the cache: do not change them. An error is in the log already.

@@ -482,6 +482,20 @@ func TestRow25Statfs(t *testing.T) {
 	}
 }
 
+// A file of more chunks than one reply can refer to.
+func TestFileOfTinyChunks(t *testing.T) {
+	src := treetest.New(t)
+	var chunks []string
+	for i := range 20_000 {
+		chunks = append(chunks, fmt.Sprintf("chunk %d\n", i))
+	}
+	src.AddSnapshot(time.Now(), src.Tree(src.File("f", chunks...)), nil)
+	mnt := mountTest(t, src, Options{}) + "/snapshots/latest"
+	if got := sh(t, mnt, "cat f"); got != strings.Join(chunks, "") {
+		t.Errorf("%d bytes, want %d, or others", len(got), len(strings.Join(chunks, "")))
+	}
+}
+
 // Reading what changed since its size was noted must not invent or hide bytes.
 func TestContentOfAnotherSize(t *testing.T) {
 	src := treetest.New(t)
