@@ -132,35 +132,44 @@ func (b *bench) command(p program, repo string, args ...string) []string {
 }
 
 // backups measures the first backup, into a new repository each time, and the unchanged one.
+// The programs take turns, so that a busy minute of the machine hits both.
 func (b *bench) backups(ctx context.Context) error {
-	for _, p := range b.programs() {
-		for range b.runs {
+	for range b.runs {
+		for _, p := range b.programs() {
 			if err := errors.Join(os.RemoveAll(p.repo), os.RemoveAll(b.work+"/cache-"+p.name)); err != nil {
 				return err
 			}
 			if _, err := b.run(ctx, b.command(p, p.repo, "init")); err != nil {
 				return err
 			}
-			u, err := b.run(ctx, b.command(p, p.repo, "backup", b.source))
-			if err != nil {
+			if err := b.backup(ctx, "first backup", p); err != nil {
 				return err
 			}
-			b.report.add("backup", "first backup", p.name, u)
 		}
+	}
+	for _, p := range b.programs() {
 		_, size, err := sample.Measure(p.repo)
 		if err != nil {
 			return err
 		}
 		b.report.note("The repository after the first backup by %s has %.1f MiB.", p.name, float64(size)/(1<<20))
-		for range b.runs {
-			u, err := b.run(ctx, b.command(p, p.repo, "backup", b.source))
-			if err != nil {
+	}
+	for range b.runs {
+		for _, p := range b.programs() {
+			if err := b.backup(ctx, "backup, nothing changed", p); err != nil {
 				return err
 			}
-			b.report.add("backup", "backup, nothing changed", p.name, u)
 		}
 	}
 	return nil
+}
+
+func (b *bench) backup(ctx context.Context, title string, p program) error {
+	u, err := b.run(ctx, b.command(p, p.repo, "backup", b.source))
+	if err == nil {
+		b.report.add("backup", title, p.name, u)
+	}
+	return err
 }
 
 // restores measures how a whole snapshot comes back: by cp from a fresh mount, the mount's
@@ -189,7 +198,9 @@ func (b *bench) restores(ctx context.Context) error {
 		if err := errors.Join(err, err2); err != nil {
 			return err
 		}
-		b.report.add("restore", "restic restore / mount + cp -a", "vitrine", u.with(served))
+		u.cpu += served.cpu
+		u.rssBytes = served.rssBytes
+		b.report.add("restore", "restic restore / mount + cp -a", "vitrine", u)
 		if err := os.RemoveAll(target); err != nil {
 			return err
 		}

@@ -16,15 +16,8 @@ import (
 // usage is what one measured step took.
 type usage struct {
 	wall     time.Duration
-	cpu      time.Duration // user and system, of the program and what it started
+	cpu      time.Duration // user and system, of all that took part
 	rssBytes int64         // peak resident memory of the program; 0 when not looked at
-}
-
-// with adds the processor time and takes the memory of the mount that served the step.
-func (u usage) with(served usage) usage {
-	u.cpu += served.cpu
-	u.rssBytes = served.rssBytes
-	return u
 }
 
 // run measures one command, which must succeed. The time limit is generous: it is there so that
@@ -124,4 +117,25 @@ func peakBytes(pid int) int64 {
 		}
 	}
 	return 0
+}
+
+// cpuOf is the user and system time that a live process has used; 0 if it is gone.
+func cpuOf(pid int) time.Duration {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// After the name, which is in parentheses and may hold anything, utime and stime are the
+	// 12th and 13th fields, in ticks of 10 ms.
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
 }

@@ -57,8 +57,9 @@ func median(runs []usage) (usage, bool) {
 // String prints the tables.
 func (r *report) String() string {
 	var out strings.Builder
-	out.WriteString("# Results of scripts/bench\n\nWritten by `make bench`; do not edit. Medians of the runs; wall times in seconds, memory is the\n" +
-		"peak resident set of restic or vitrine. *ratio* is restic's time divided by vitrine's: above 1\nvitrine is faster.\n\n")
+	out.WriteString("# Results of scripts/bench\n\nWritten by `make bench`; do not edit. Medians of the runs; times in seconds. *ratio* is restic's time\n" +
+		"divided by vitrine's: above 1 vitrine is faster. CPU is that of the program or, for a mount, of the mount\n" +
+		"and the tool that reads it; memory is the peak resident set of restic or vitrine.\n\n")
 	for _, line := range r.machine {
 		fmt.Fprintf(&out, "- %s\n", line)
 	}

@@ -82,10 +82,16 @@ func (b *bench) mountedView(ctx context.Context, v view, p program, repo string)
 	}
 	b.report.add("mount", "mount until snapshots/latest answers", p.name, m.ready)
 	dir := m.dir + "/snapshots/latest" + b.source
-	first, err := b.read(ctx, v.script, dir)
+	read := func() (usage, error) {
+		before := cpuOf(m.cmd.Process.Pid)
+		u, err := b.read(ctx, v.script, dir)
+		u.cpu += cpuOf(m.cmd.Process.Pid) - before
+		return u, err
+	}
+	first, err := read()
 	var second usage
 	if err == nil && v.again != "" {
-		second, err = b.read(ctx, v.script, dir)
+		second, err = read()
 	}
 	served, err2 := m.unmount()
 	if err := errors.Join(err, err2); err != nil {
