@@ -64,7 +64,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.cleanupCache, "cleanup-cache", false, "remove caches of repositories not used for a month")
 
 	f.StringVar(&g.compression, "compression", "auto", "compression `mode` of new data: auto, off, fastest, better or max ($VITRINE_COMPRESSION)")
-	f.UintVar(&g.packMiB, "pack-size", 0, "aim at packs of this many MiB, 4 to 128 ($VITRINE_PACK_SIZE; default 16)")
+	f.UintVar(&g.packMiB, "pack-size", 0, "aim at packs of so many `MiB`, 4 to 128 ($VITRINE_PACK_SIZE; default: 16)")
 	f.BoolVar(&g.noExtraVerify, "no-extra-verify", false, "store new data without opening it once more to see that it is sound")
 
 	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable; none exists for local repositories)")
@@ -78,11 +78,11 @@ func (g *globals) register(f *pflag.FlagSet) {
 // registerFrom defines the flags of the second repository.
 func (s *access) registerFrom(f *pflag.FlagSet, noPassword *bool, purpose string) {
 	f.StringVar(&s.location, "from-repo", "", "the `repository` "+purpose+" ($VITRINE_FROM_REPOSITORY)")
-	f.StringVar(&s.locationFile, "from-repository-file", "", "read the location of that repository from a `file` ($VITRINE_FROM_REPOSITORY_FILE)")
-	f.StringVar(&s.passwordFile, "from-password-file", "", "read its password from a `file` ($VITRINE_FROM_PASSWORD_FILE)")
-	f.StringVar(&s.passwordCommand, "from-password-command", "", "run a `command` that prints its password ($VITRINE_FROM_PASSWORD_COMMAND)")
-	f.StringVar(&s.keyHint, "from-key-hint", "", "ID of its `key` to try first ($VITRINE_FROM_KEY_HINT)")
-	f.BoolVar(noPassword, "from-insecure-no-password", false, "its password is empty")
+	f.StringVar(&s.locationFile, "from-repository-file", "", "read the location of the --from-repo repository from a `file` ($VITRINE_FROM_REPOSITORY_FILE)")
+	f.StringVar(&s.passwordFile, "from-password-file", "", "read the password of the --from-repo repository from a `file` ($VITRINE_FROM_PASSWORD_FILE)")
+	f.StringVar(&s.passwordCommand, "from-password-command", "", "run a `command` that prints the password of the --from-repo repository ($VITRINE_FROM_PASSWORD_COMMAND)")
+	f.StringVar(&s.keyHint, "from-key-hint", "", "ID of the `key` of the --from-repo repository to try first ($VITRINE_FROM_KEY_HINT)")
+	f.BoolVar(noPassword, "from-insecure-no-password", false, "the password of the --from-repo repository is empty")
 }
 
 // check refuses what contradicts itself and what this program cannot do.

@@ -90,9 +90,9 @@ type excludeFlags struct {
 
 func (o *excludeFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVarP(&o.excludes, "exclude", "e", nil, "leave out what matches the `pattern` (repeatable)")
-	f.StringArrayVar(&o.iexcludes, "iexclude", nil, "the same, upper and lower case being equal: `pattern` (repeatable)")
+	f.StringArrayVar(&o.iexcludes, "iexclude", nil, "as --exclude, but upper and lower case of the `pattern` are equal (repeatable)")
 	f.StringArrayVar(&o.excludeFiles, "exclude-file", nil, "read patterns to leave out from a `file` (repeatable)")
-	f.StringArrayVar(&o.iexcludeFiles, "iexclude-file", nil, "the same, upper and lower case being equal: `file` (repeatable)")
+	f.StringArrayVar(&o.iexcludeFiles, "iexclude-file", nil, "as --exclude-file, but upper and lower case of the patterns in the `file` are equal (repeatable)")
 	f.StringArrayVar(&o.ifPresent, "exclude-if-present", nil, "leave out the content of directories with a file of this name, and if a header is given only when it begins so: `filename[:header]` (repeatable)")
 	f.BoolVar(&o.caches, "exclude-caches", false, "leave out the content of directories with a CACHEDIR.TAG (https://bford.info/cachedir/)")
 	f.StringVar(&o.largerThan, "exclude-larger-than", "", "leave out files above this `size` (suffixes k, m, g, t)")
