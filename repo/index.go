@@ -18,20 +18,14 @@ type Index interface {
 	// Lookup returns one place of the blob. It may be called in parallel, also during
 	// Refresh. False means that no index file known lists it.
 	Lookup(h blob.Handle) (blob.Location, bool, error)
+	// Locations returns all places of the blob, in no particular order, so that one damaged
+	// pack does not lose a blob that another one holds, too. It may be called as Lookup may.
+	Locations(h blob.Handle) ([]blob.Location, error)
 	// Refresh loads index files that are new and forgets those that are gone. Parallel
 	// calls share the work.
 	Refresh(ctx context.Context) error
 	// Close releases files and memory; no call may follow it.
 	Close() error
-}
-
-// MultiIndex is an Index that knows all places of a blob, so that one damaged pack does not lose
-// a blob that another pack holds, too.
-type MultiIndex interface {
-	Index
-	// Locations returns all places of the blob, in no particular order. It may be called as
-	// Lookup may.
-	Locations(h blob.Handle) ([]blob.Location, error)
 }
 
 // IndexFiles lists the index files in the repository.

@@ -84,18 +84,11 @@ func isLost(err error) bool {
 
 // locations returns all places of a blob that the index can name.
 func (r *Repository) locations(h blob.Handle) ([]blob.Location, error) {
-	if all, ok := r.index.(MultiIndex); ok {
-		locs, err := all.Locations(h)
-		if err != nil {
-			return nil, fmt.Errorf("look up %v: %w", h, err)
-		}
-		return locs, nil
+	locs, err := r.index.Locations(h)
+	if err != nil {
+		return nil, fmt.Errorf("look up %v: %w", h, err)
 	}
-	loc, known, err := r.LookupBlob(h)
-	if err != nil || !known {
-		return nil, err
-	}
-	return []blob.Location{loc}, nil
+	return locs, nil
 }
 
 // ReadBlobAt is ReadBlob for one known copy of the blob.

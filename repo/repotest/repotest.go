@@ -66,7 +66,7 @@ type MapIndex struct {
 	m  map[blob.Handle][]blob.Location
 }
 
-var _ repo.MultiIndex = (*MapIndex)(nil)
+var _ repo.Index = (*MapIndex)(nil)
 
 // Lookup implements repo.Index.
 func (x *MapIndex) Lookup(h blob.Handle) (blob.Location, bool, error) {
@@ -78,7 +78,7 @@ func (x *MapIndex) Lookup(h blob.Handle) (blob.Location, bool, error) {
 	return blob.Location{}, false, nil
 }
 
-// Locations implements repo.MultiIndex.
+// Locations implements repo.Index.
 func (x *MapIndex) Locations(h blob.Handle) ([]blob.Location, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
