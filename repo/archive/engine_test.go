@@ -280,6 +280,40 @@ func TestSegmentClasses(t *testing.T) {
 	}
 }
 
+// TestSegmentBudget takes and returns segments of all classes at random.
+func TestSegmentBudget(t *testing.T) {
+	const budget = 40 << 20
+	s := newBuffers(budget)
+	var used []*segment
+	inUse := func() (n int64) {
+		for _, seg := range used {
+			n += int64(len(seg.buf))
+		}
+		return n
+	}
+	for range 2000 {
+		class := rand.IntN(len(s.free))
+		seg := s.try(class)
+		if fits := inUse()+minSegment<<class <= budget; fits != (seg != nil) {
+			t.Fatalf("%d bytes in use, class %d: %v", inUse(), class, seg)
+		}
+		if seg != nil {
+			used = append(used, seg)
+		} else {
+			i := rand.IntN(len(used))
+			used[i].release()
+			used = slices.Delete(used, i, i+1)
+		}
+		free := int64(0)
+		for c, list := range s.free {
+			free += int64(len(list)) * minSegment << c
+		}
+		if s.heldBytes != free+inUse() || s.heldBytes > budget {
+			t.Fatalf("%d bytes held, %d free and %d in use of %d", s.heldBytes, free, inUse(), budget)
+		}
+	}
+}
+
 // TestFillInAnyOrder fills the slots of a directory in random order, some before the walk has left it.
 func TestFillInAnyOrder(t *testing.T) {
 	repository, _ := repotest.New(t, 2)

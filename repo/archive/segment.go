@@ -18,14 +18,19 @@ const (
 	maxSegment = 2 * chunker.MaxBytes
 )
 
-// buffers hands out segments within a budget of bytes.
+// buffers hands out segments within a budget of bytes, which also bounds what it keeps for reuse.
 type buffers struct {
-	free [5]sync.Pool // by class: minSegment << class
-	room *semaphore.Weighted
+	room        *semaphore.Weighted // bytes that are not in use
+	budgetBytes int64
+
+	mu        sync.Mutex    // guards the fields below
+	free      [5][]*segment // by class: minSegment << class
+	heldBytes int64         // of all segments, in use or free
 }
 
 func newBuffers(budgetBytes int64) *buffers {
-	return &buffers{room: semaphore.NewWeighted(max(budgetBytes, maxSegment))}
+	budgetBytes = max(budgetBytes, maxSegment)
+	return &buffers{room: semaphore.NewWeighted(budgetBytes), budgetBytes: budgetBytes}
 }
 
 // segment is a part of a file in memory.
@@ -66,7 +71,7 @@ func (s *buffers) try(class int) *segment {
 }
 
 func (s *buffers) make(class int) *segment {
-	seg, _ := s.free[class].Get().(*segment)
+	seg := s.reuse(class)
 	if seg == nil {
 		seg = &segment{owner: s, buf: make([]byte, minSegment<<class), idle: make(chan struct{}, 1)}
 	}
@@ -78,6 +83,36 @@ func (s *buffers) make(class int) *segment {
 	return seg
 }
 
+// reuse returns a free segment, or nil when one must be made: room for that has been made by
+// giving up free ones of other classes.
+func (s *buffers) reuse(class int) *segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free[class]); n > 0 {
+		seg := s.free[class][n-1]
+		s.free[class][n-1] = nil
+		s.free[class] = s.free[class][:n-1]
+		return seg
+	}
+	s.heldBytes += minSegment << class
+	for c := len(s.free) - 1; c >= 0 && s.heldBytes > s.budgetBytes; c-- {
+		for n := len(s.free[c]); n > 0 && s.heldBytes > s.budgetBytes; n-- {
+			s.free[c][n-1] = nil
+			s.free[c] = s.free[c][:n-1]
+			s.heldBytes -= minSegment << c
+		}
+	}
+	return nil
+}
+
+func (s *buffers) put(seg *segment) {
+	class := classOf(int64(len(seg.buf) - 1))
+	s.mu.Lock()
+	s.free[class] = append(s.free[class], seg)
+	s.mu.Unlock()
+	s.room.Release(minSegment << class)
+}
+
 func (seg *segment) retain() { seg.refs.Add(1) }
 
 func (seg *segment) release() {
@@ -86,8 +121,7 @@ func (seg *segment) release() {
 		if seg.unbudgeted {
 			return
 		}
-		seg.owner.free[classOf(int64(len(seg.buf)-1))].Put(seg)
-		seg.owner.room.Release(int64(len(seg.buf)))
+		seg.owner.put(seg)
 	case 1:
 		select {
 		case seg.idle <- struct{}{}:
