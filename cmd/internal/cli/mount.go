@@ -92,12 +92,12 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	}
 	a.print.Line("Now serving the repository at %s", dir)
 	a.print.Line("Leave it with Ctrl-C here, or with: umount %s", dir)
-	return a.serve(ctx, server, dir)
+	return serve(ctx, server)
 }
 
 // serve waits until the mount is gone. A signal is the usual end of a mount and no error; when
-// programs still use files of it, they may finish, unless a second signal comes.
-func (a *app) serve(ctx context.Context, server *fs.Server, dir string) error {
+// programs still use files of it they may finish, unless a second signal comes and kills.
+func serve(ctx context.Context, server *fs.Server) error {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -108,14 +108,9 @@ func (a *app) serve(ctx context.Context, server *fs.Server, dir string) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if err := server.Unmount(); err != nil {
+	if err := server.Unmount(); err != nil { // it warns about programs that stay
 		return err
 	}
-	select {
-	case <-gone:
-	case <-time.After(time.Second):
-		a.print.Warn("%s is unmounted, but programs still read from it; waiting for them (Ctrl-C again ends at once)", dir)
-		<-gone
-	}
+	<-gone
 	return nil
 }
