@@ -2,8 +2,6 @@ package fs
 
 import (
 	"errors"
-	"io"
-	iofs "io/fs"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -11,19 +9,19 @@ import (
 	"vitrine/fs/tree"
 )
 
-// errnos says what the kernel is told for a class of errors; anything else is EIO. The
-// order counts: the first class that fits wins.
+// errnos says what the kernel is told for a class of errors; anything else is EIO. The classes
+// are our own: a missing pack is io/fs.ErrNotExist too, and must not look like a missing name.
 var errnos = []struct {
 	class error
 	errno syscall.Errno
 }{
-	{iofs.ErrNotExist, syscall.ENOENT},
+	{tree.ErrNoEntry, syscall.ENOENT},
 	{tree.ErrNotDir, syscall.ENOTDIR},
 	{tree.ErrStale, syscall.ESTALE},
 	{tree.ErrInvalid, syscall.EINVAL},
 	{errNoXattr, syscall.ENODATA},
 	{errRange, syscall.ERANGE},
-	{io.EOF, syscall.ENXIO}, // lseek: no data, or no hole, from there on
+	{tree.ErrNoOffset, syscall.ENXIO},
 }
 
 // status makes the errno of an error; nil gives OK.

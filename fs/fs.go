@@ -31,6 +31,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"vitrine/fs/tree"
 	"vitrine/repo/snapshot"
 )
@@ -58,7 +60,7 @@ type Options struct {
 	TimeTemplate string
 
 	// CacheBytes bounds the plain blobs, parsed trees and file layouts held in RAM;
-	// 0 means DefaultCacheBytes.
+	// 0 means an eighth of the machine's RAM, at most DefaultCacheBytes.
 	CacheBytes int64
 	// RefreshEvery is the time between two looks for new snapshots; 0 means
 	// DefaultRefresh, negative means never.
@@ -83,7 +85,7 @@ var DefaultPathTemplates = tree.DefaultPathTemplates
 
 func (o *Options) setDefaults() {
 	if o.CacheBytes == 0 {
-		o.CacheBytes = DefaultCacheBytes
+		o.CacheBytes = defaultCacheBytes()
 	}
 	if o.RefreshEvery == 0 {
 		o.RefreshEvery = DefaultRefresh
@@ -91,4 +93,12 @@ func (o *Options) setDefaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+}
+
+func defaultCacheBytes() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return DefaultCacheBytes
+	}
+	return min(DefaultCacheBytes, int64(info.Totalram)*int64(info.Unit)/8)
 }

@@ -76,8 +76,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		blobs: blobcache.NewBlobs(o.CacheBytes - o.CacheBytes/4),
 		base:  func() context.Context { return endless },
 	}
-	ahead := newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id) })
-	n.ahead = ahead
+	n.ahead = newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id) })
 	s := &Server{dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{})}
 	if s.fuse, err = fuse.NewServer(layer(n), dir, mountOptions(&o)); err != nil {
 		stop()
@@ -86,7 +85,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		}
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), n.closeCaches())
 	}
-	go s.serve(life, ahead, o.RefreshEvery)
+	go s.serve(life, o.RefreshEvery)
 	if err := s.fuse.WaitMount(); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), s.Unmount())
 	}
@@ -126,16 +125,16 @@ func mountOptions(o *Options) *fuse.MountOptions {
 }
 
 // serve owns everything that runs for the mount.
-func (s *Server) serve(life context.Context, ahead *sequential, every time.Duration) {
+func (s *Server) serve(life context.Context, every time.Duration) {
 	defer close(s.done)
 	var wg sync.WaitGroup
-	wg.Go(func() { ahead.work(life) })
+	wg.Go(func() { s.nodes.ahead.run(life) })
 	if every > 0 {
 		wg.Go(func() { s.refresh(life, every) })
 	}
 	s.fuse.Serve() // returns when every request is answered and no more can come
 	s.stop()
-	ahead.close()
+	s.nodes.ahead.close()
 	wg.Wait()
 	if err := s.nodes.closeCaches(); err != nil {
 		s.log.Warn("cannot close the caches of the mount", "err", err)
@@ -234,14 +233,18 @@ func detach(dir string, lazy bool) error {
 		return err
 	}
 	// Other users than root go through the set-uid program that mounted it.
-	out, err := exec.Command("fusermount3", arg, dir).CombinedOutput()
+	helper := "fusermount3"
+	if _, err := exec.LookPath(helper); err != nil {
+		helper = "fusermount" // of the older libfuse
+	}
+	out, err := exec.Command(helper, arg, dir).CombinedOutput()
 	if err == nil {
 		return nil
 	}
 	if !lazy {
-		return fmt.Errorf("%w: fusermount3: %s", unix.EBUSY, out)
+		return fmt.Errorf("%w: %s: %s", unix.EBUSY, helper, out)
 	}
-	return fmt.Errorf("fusermount3: %w: %s", err, out)
+	return fmt.Errorf("%s: %w: %s", helper, err, out)
 }
 
 // Wait returns when the file system is gone and all that served it has stopped.

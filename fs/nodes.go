@@ -61,7 +61,7 @@ func (n *nodes) String() string { return "vitrine" }
 func (n *nodes) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	parent := tree.NodeID(h.NodeId)
 	a, err := n.tree.Lookup(n.base(), parent, name)
-	if errors.Is(err, iofs.ErrNotExist) && !n.tree.IsList(parent) {
+	if errors.Is(err, tree.ErrNoEntry) && !n.tree.IsList(parent) {
 		out.SetEntryTimeout(forever) // node 0: the kernel remembers that it is not there
 		return fuse.OK
 	}

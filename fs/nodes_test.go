@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	iofs "io/fs"
 	"log/slog"
 	"math"
@@ -20,6 +21,7 @@ import (
 	"vitrine/fs/tree"
 	"vitrine/fs/tree/treetest"
 	"vitrine/repo"
+	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 )
@@ -30,6 +32,7 @@ import (
 type noAhead struct{}
 
 func (noAhead) note(tree.NodeID, *tree.Layout, int) {}
+func (noAhead) run(context.Context)                 {}
 func (noAhead) close()                              {}
 
 // bareNodes returns nodes over src that no kernel knows of.
@@ -300,7 +303,11 @@ func TestStatus(t *testing.T) {
 		want syscall.Errno
 	}{
 		{nil, 0},
-		{fmt.Errorf("x: %w", iofs.ErrNotExist), syscall.ENOENT},
+		{fmt.Errorf("x: %w", tree.ErrNoEntry), syscall.ENOENT},
+		{fmt.Errorf("x: %w", tree.ErrNoOffset), syscall.ENXIO},
+		{fmt.Errorf("open pack: %w", iofs.ErrNotExist), syscall.EIO},
+		{fmt.Errorf("read pack: %w", io.EOF), syscall.EIO},
+		{fmt.Errorf("read pack: %w", syscall.EINVAL), syscall.EIO},
 		{fmt.Errorf("x: %w", tree.ErrNotDir), syscall.ENOTDIR},
 		{tree.ErrStale, syscall.ESTALE},
 		{tree.ErrInvalid, syscall.EINVAL},
@@ -429,6 +436,35 @@ func TestRow17Losses(t *testing.T) {
 	n.blobs.Put(blob.Handle{Type: blob.Data, ID: short.Content[0]}, []byte("sss"))
 	if got, st := readNode(n, find(t, n, dir+"short").NodeId, 0, 100); st != fuse.EIO {
 		t.Errorf("a chunk of the wrong length: %q, %v", got, st)
+	}
+}
+
+// A directory whose tree blob cannot be read is an error, whatever its cause looks like: "not
+// there" would be remembered by the kernel.
+func TestRow17LostDirectory(t *testing.T) {
+	src := treetest.New(t)
+	d := src.Dir("d", src.File("f", "x"))
+	src.AddSnapshot(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), src.Tree(d), nil)
+	h := blob.Handle{Type: blob.Tree, ID: *d.Subtree}
+	for _, cause := range []error{repo.ErrCorrupt, iofs.ErrNotExist, io.EOF, backend.ErrNotExist, syscall.ENOENT, syscall.ENODATA} {
+		var log syncBuffer
+		n := bareNodes(t, src, slog.New(slog.NewTextHandler(&log, nil)))
+		in := fuse.InHeader{NodeId: find(t, n, "snapshots/2020-01-02T03:04:05Z/d").NodeId}
+		src.Break(h, cause)
+		if st := n.Lookup(nil, &in, "f", &fuse.EntryOut{}); st != fuse.EIO {
+			t.Errorf("%v: Lookup says %v", cause, st)
+		}
+		list := fuse.NewDirEntryList(make([]byte, 1000), 2)
+		if st := n.ReadDirPlus(nil, &fuse.ReadIn{InHeader: in, Offset: 2, Size: 1000}, list); st != fuse.EIO {
+			t.Errorf("%v: ReadDirPlus says %v", cause, st)
+		}
+		if !strings.Contains(log.String(), "path=/snapshots/2020-01-02T03:04:05Z/d ") {
+			t.Errorf("%v: the log says %s", cause, log.String())
+		}
+		src.Break(h, nil)
+		if st := n.Lookup(nil, &in, "f", &fuse.EntryOut{}); st != fuse.OK {
+			t.Errorf("%v: after it is mended, Lookup says %v", cause, st)
+		}
 	}
 }
 

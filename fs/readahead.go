@@ -12,7 +12,9 @@ import (
 type readahead interface {
 	// note tells that chunk i of a file is being read. It never blocks.
 	note(id tree.NodeID, l *tree.Layout, i int)
-	// close stops what is under way and waits for it; no note may follow.
+	// run does the work until close; what is under way when ctx ends is given up.
+	run(ctx context.Context)
+	// close makes run return. No note may follow.
 	close()
 }
 
@@ -45,8 +47,7 @@ func newSequential(load func(context.Context, blob.ID)) *sequential {
 	}
 }
 
-// work loads what was asked for until close.
-func (s *sequential) work(ctx context.Context) {
+func (s *sequential) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for range aheadWorkers {
 		wg.Go(func() {

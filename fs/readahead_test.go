@@ -96,7 +96,7 @@ func TestReadaheadNeverBlocks(t *testing.T) {
 		loaded++
 	})
 	done := make(chan struct{})
-	go func() { s.work(t.Context()); close(done) }()
+	go func() { s.run(t.Context()); close(done) }()
 	for id := range tree.NodeID(50) { // far more than the queue holds
 		s.note(id, l, 0)
 		s.note(id, l, 1)

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"vitrine/fs/tree"
 	"vitrine/fs/tree/treetest"
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
@@ -377,6 +379,51 @@ func TestRow17DamagedPack(t *testing.T) {
 	}
 	if n := len(lines(log.String())); n != 1 {
 		t.Errorf("%d lines in the log:\n%s", n, log.String())
+	}
+}
+
+func TestRow17MissingPack(t *testing.T) {
+	src, _ := zoo(t)
+	dir := workDir(t)
+	run(t, "/", "cp", "-a", fixture.repo, dir+"/repo")
+	r := openRestic(t, dir+"/repo")
+	packOf := func(id blob.ID) string {
+		loc, ok, err := r.LookupBlob(blob.Handle{Type: blob.Data, ID: id})
+		if !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		return loc.Pack.String()
+	}
+	gone := packOf(contentOf(t, r, "zoo/files/several chunks")[1])
+	if err := os.Remove(filepath.Join(dir, "repo/data", gone[:2], gone)); err != nil {
+		t.Fatal(err)
+	}
+	var log syncBuffer
+	mnt := mountTest(t, r, Options{Log: slog.New(slog.NewTextHandler(&log, nil))}) + "/snapshots/latest/zoo"
+	intact, lost := 0, 0
+	for _, name := range lines(sh(t, src, "ls -1 files")) {
+		affected := false
+		for _, id := range contentOf(t, r, "zoo/files/"+name) {
+			affected = affected || packOf(id) == gone && id != blob.Hash(tree.HoleBytes())
+		}
+		got, err := os.ReadFile(mnt + "/files/" + name)
+		if affected {
+			if lost++; !errors.Is(err, unix.EIO) {
+				t.Errorf("%s, in the missing pack: %d bytes, %v", name, len(got), err)
+			}
+			continue
+		}
+		intact++
+		want, wantErr := os.ReadFile(src + "/files/" + name)
+		if err != nil || wantErr != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s, not in the missing pack: %d bytes, %v", name, len(got), err)
+		}
+	}
+	if intact == 0 || lost == 0 {
+		t.Errorf("%d files intact, %d lost: the test shows nothing", intact, lost)
+	}
+	if !strings.Contains(log.String(), gone) {
+		t.Errorf("the log does not name the pack:\n%s", log.String())
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sort"
 
 	"vitrine/repo"
@@ -75,11 +74,11 @@ func (l *Layout) Find(off uint64) int {
 // HoleBytes returns the content of a chunk that is a hole. It must not be changed.
 func HoleBytes() []byte { return holeChunk[:] }
 
-// NextData returns the first offset at or after off that is not in a hole. It is io.EOF
+// NextData returns the first offset at or after off that is not in a hole. It is ErrNoOffset
 // when there is none or off is not inside the file. What is lost counts as data.
 func (l *Layout) NextData(off uint64) (uint64, error) {
 	if off >= l.size {
-		return 0, io.EOF
+		return 0, ErrNoOffset
 	}
 	for i := l.Find(off); i < l.Len(); i++ {
 		if c := l.Chunk(i); !c.Hole {
@@ -90,14 +89,14 @@ func (l *Layout) NextData(off uint64) (uint64, error) {
 			return off, nil
 		}
 	}
-	return 0, io.EOF
+	return 0, ErrNoOffset
 }
 
 // NextHole returns the first offset at or after off that is in a hole; the end of the file is
-// one. It is io.EOF when off is not inside the file.
+// one. It is ErrNoOffset when off is not inside the file.
 func (l *Layout) NextHole(off uint64) (uint64, error) {
 	if off >= l.size {
-		return 0, io.EOF
+		return 0, ErrNoOffset
 	}
 	for i := l.Find(off); i < l.Len(); i++ {
 		if c := l.Chunk(i); c.Hole {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	iofs "io/fs"
 	"testing"
 	"time"
@@ -244,8 +243,8 @@ func TestListing(t *testing.T) {
 	}{
 		{"snapshots/" + stamp + "/e001/x", tree.ErrNotDir},
 		{"snapshots/latest/x", tree.ErrNotDir},
-		{"snapshots/" + stamp + "/nothing", iofs.ErrNotExist},
-		{"nothing", iofs.ErrNotExist},
+		{"snapshots/" + stamp + "/nothing", tree.ErrNoEntry},
+		{"nothing", tree.ErrNoEntry},
 	} {
 		if _, err := lookup(t.Context(), tr, tc.path); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.path, err, tc.want)
@@ -270,7 +269,7 @@ func TestDamagedDirectory(t *testing.T) {
 	for _, name := range []string{"gone", "garbled", "treeless"} {
 		a := at(t, tr, "snapshots/"+stamp+"/"+name) // it is listed, and can be looked at
 		err := tr.List(t.Context(), a.ID, 0, func(uint64, string, *tree.Attr) bool { return true })
-		if err == nil || errors.Is(err, tree.ErrStale) || errors.Is(err, iofs.ErrNotExist) {
+		if err == nil || errors.Is(err, tree.ErrStale) || errors.Is(err, tree.ErrNoEntry) {
 			t.Errorf("%s: listed with %v", name, err)
 		}
 	}
@@ -363,7 +362,7 @@ func TestRow08Holes(t *testing.T) {
 		}{"data": {l.NextData, tc.data}, "hole": {l.NextHole, tc.hole}} {
 			got, err := try.seek(tc.off)
 			switch {
-			case try.want == -1 && errors.Is(err, io.EOF):
+			case try.want == -1 && errors.Is(err, tree.ErrNoOffset):
 			case try.want == -2 && err == nil && got == end(l):
 			case try.want >= 0 && err == nil && got == uint64(try.want):
 			default:

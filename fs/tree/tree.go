@@ -39,7 +39,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -90,9 +89,14 @@ const DefaultCacheBytes = 64 << 20
 // DefaultPathTemplates is the layout where nothing is said.
 var DefaultPathTemplates = []string{"ids/%i", "snapshots/%T", "hosts/%h/%T", "tags/%t/%T"}
 
-// Error classes besides fs.ErrNotExist.
+// Error classes. They are our own, so that an error from below, of a pack that is not there
+// or ends early, is never taken for an answer.
 var (
-	ErrNotDir = errors.New("not a directory")
+	// ErrNoEntry: the directory has no entry of that name.
+	ErrNoEntry = errors.New("no such entry")
+	// ErrNoOffset: there is no data, or no hole, from there on.
+	ErrNoOffset = errors.New("no such offset")
+	ErrNotDir   = errors.New("not a directory")
 	// ErrStale: the node was in a list of snapshots that has changed, or its references
 	// were given back.
 	ErrStale = errors.New("node is gone")
@@ -251,4 +255,4 @@ func (t *Tree) rootAt(i uint32) *snapshot.Snapshot {
 }
 
 // notExist is the error for a name that is not there.
-func notExist(name string) error { return fmt.Errorf("%q: %w", name, fs.ErrNotExist) }
+func notExist(name string) error { return fmt.Errorf("%q: %w", name, ErrNoEntry) }

@@ -236,7 +236,7 @@ func TestRefresh(t *testing.T) {
 	held := at(t, tr, "ids/"+added.ID.Short()) // somebody sits in it
 	src.RemoveSnapshot(added.ID)
 	refresh(t, tr)
-	if _, err := lookup(t.Context(), tr, "ids/"+added.ID.Short()); !errors.Is(err, iofs.ErrNotExist) {
+	if _, err := lookup(t.Context(), tr, "ids/"+added.ID.Short()); !errors.Is(err, tree.ErrNoEntry) {
 		t.Errorf("a removed snapshot: %v", err)
 	}
 	if _, err := tr.Lookup(t.Context(), held.ID, "f"); err != nil {

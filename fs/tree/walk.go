@@ -117,7 +117,7 @@ func (t *Tree) open(ctx context.Context, dir NodeID) (place, error) {
 }
 
 // Lookup returns the node of that name in a directory and takes a reference to it, which
-// Forget gives back. A name that is not there is an error of class fs.ErrNotExist.
+// Forget gives back. A name that is not there is an error of class ErrNoEntry.
 func (t *Tree) Lookup(ctx context.Context, dir NodeID, name string) (Attr, error) {
 	p, err := t.open(ctx, dir)
 	if err != nil {
