@@ -339,7 +339,7 @@ func TestSecondCopy(t *testing.T) {
 type noIndex struct{}
 
 func (noIndex) Lookup(blob.Handle) (blob.Location, bool, error) { return blob.Location{}, false, nil }
-func (noIndex) Locations(blob.Handle) ([]blob.Location, error)         { return nil, nil }
+func (noIndex) Locations(blob.Handle) ([]blob.Location, error)  { return nil, nil }
 func (noIndex) Refresh(context.Context) error                   { return nil }
 func (noIndex) Close() error                                    { return nil }
 
