@@ -13,7 +13,6 @@ type counts struct {
 	dataBlobs, treeBlobs int64
 	addedBytes           uint64 // plain
 	addedStoredBytes     uint64
-	others               uint64
 }
 
 // count adds an item that is no directory.

@@ -210,6 +210,38 @@ func TestSameTreesAsRestic(t *testing.T) {
 	}
 }
 
+// TestAbsoluteLikeRestic backs up absolute paths: the directories above them have their own metadata and
+// only the selected children.
+func TestAbsoluteLikeRestic(t *testing.T) {
+	dir := tree(t, map[string]string{"a/f": "1", "a/g": "2", "b/c/d": "3", "not this": ""})
+	rr := initRestic(t, 2)
+	targets := []string{dir + "/a/f", dir + "//b/../b"}
+	_, sn := rr.backup("", targets...)
+	res := ours(t, rr.open(), Options{Targets: targets})
+	r := rr.open()
+	for at := dir; at != "/"; at = filepath.Dir(at) {
+		theirs, err := r.FindNode(t.Context(), *sn.Tree, at)
+		check(t, err)
+		our, err := r.FindNode(t.Context(), *res.Snapshot.Tree, at)
+		check(t, err)
+		if at != dir {
+			// Other programs make entries here, and change times and trees by it.
+			our.Subtree, our.ModTime, our.AccessTime, our.ChangeTime = theirs.Subtree, theirs.ModTime, theirs.AccessTime, theirs.ChangeTime
+		}
+		if diff := cmp.Diff(string(theirs.AppendJSON(nil)), string(our.AppendJSON(nil))); diff != "" {
+			t.Errorf("%s (-restic +ours):\n%s", at, diff)
+		}
+	}
+	if diff := cmp.Diff(sn.Paths, res.Snapshot.Paths); diff != "" {
+		t.Errorf("paths (-restic +ours):\n%s", diff)
+	}
+	top, err := r.LoadTree(t.Context(), *res.Snapshot.Tree)
+	check(t, err)
+	if len(top) != 1 || "/"+top[0].Name != dir[:strings.IndexByte(dir[1:], '/')+1] {
+		t.Errorf("root tree %+v", top)
+	}
+}
+
 // compareTrees tells where two trees differ.
 func compareTrees(t *testing.T, r *repo.Repository, theirs, our blob.ID) {
 	t.Helper()

@@ -138,7 +138,8 @@ func (z zoo) modes() {
 		z.check(unix.Chmod(z.path("modes", "dir "+name), mode))
 	}
 	z.write(nil, "modes", "uid beyond 31 bits")
-	z.check(os.Lchown(z.path("modes", "uid beyond 31 bits"), 4294967294, 3000000000))
+	uid, gid := uint32(4294967294), uint32(3000000000)
+	z.check(os.Lchown(z.path("modes", "uid beyond 31 bits"), int(uid), int(gid)))
 }
 
 func (z zoo) links() {
