@@ -363,6 +363,23 @@ func TestFillInAnyOrder(t *testing.T) {
 	}
 }
 
+// TestProc has files whose size is told as zero, and one that ends before its size.
+func TestProc(t *testing.T) {
+	r, _ := repotest.New(t, 2)
+	paths := []string{"/proc/version", "/proc/filesystems", "/sys/kernel/fscaps"}
+	res := ours(t, r, Options{Targets: paths})
+	check(t, r.RefreshIndex(t.Context()))
+	got := make(map[string]string)
+	contentOf(t, r, *res.Snapshot.Tree, "", got)
+	for _, p := range paths {
+		content, err := os.ReadFile(p)
+		check(t, err)
+		if want := fmt.Sprintf("%x", sha256.Sum256(content)); got[p] != want {
+			t.Errorf("%s: content %s, want %s", p, got[p], want)
+		}
+	}
+}
+
 // TestManyEntries has more entries in a directory than the queue can hold, with directories between.
 func TestManyEntries(t *testing.T) {
 	dir := scratch(t)

@@ -191,6 +191,36 @@ func TestOpenFileDoesNotBlock(t *testing.T) {
 	f.Close()
 }
 
+// TestLease opens a file that another process, here this one, has leased: it is asked to let go,
+// and waited for.
+func TestLease(t *testing.T) {
+	dir := shm(t)
+	write(t, filepath.Join(dir, "file"), "x")
+	holder, err := os.OpenFile(filepath.Join(dir, "file"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if _, err := unix.FcntlInt(holder.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	released := make(chan error)
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		_, err := unix.FcntlInt(holder.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+		released <- err
+	}()
+	f, err := openDir(t, dir).OpenFile("file")
+	if err != nil {
+		t.Error(err)
+	} else {
+		f.Close()
+	}
+	if err := <-released; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestXattrs(t *testing.T) {
 	dir := shm(t)
 	write(t, filepath.Join(dir, "file"), "x")

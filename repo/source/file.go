@@ -16,10 +16,15 @@ type File struct {
 	name string
 }
 
-// OpenFile opens a file in d; a symbolic link is an error. Opening never blocks, also when
+// OpenFile opens a file in d; a symbolic link is an error. It does not wait for a writer when
 // the name has become a FIFO since it was listed.
 func (d *Dir) OpenFile(name string) (*File, error) {
-	fd, err := openNoAtime(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
+	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_CLOEXEC
+	fd, err := openNoAtime(d.fd, name, flags|unix.O_NONBLOCK)
+	if err == unix.EWOULDBLOCK {
+		// Somebody holds a lease, which only regular files can have, and has been asked for it.
+		fd, err = openNoAtime(d.fd, name, flags)
+	}
 	if err != nil {
 		return nil, d.fail("open", name, err)
 	}
