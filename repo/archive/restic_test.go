@@ -160,7 +160,7 @@ func TestSameTreesAsRestic(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(other, "file"), []byte("of the other zoo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, tc := range []struct {
+	for i, tc := range []struct {
 		name      string
 		version   uint
 		cwd, zone string
@@ -195,7 +195,6 @@ func TestSameTreesAsRestic(t *testing.T) {
 			if diff := cmp.Diff(sn.Paths, res.Snapshot.Paths); diff != "" {
 				t.Errorf("paths (-restic +ours):\n%s", diff)
 			}
-			first.run("", "check", "--read-data")
 
 			second := initRestic(t, tc.version)
 			res = ours(t, second.open(), Options{Targets: tc.targets})
@@ -205,7 +204,10 @@ func TestSameTreesAsRestic(t *testing.T) {
 				t.Errorf("we were first, and yet new to restic: %+v", again)
 			}
 			compareSummaries(t, theirs.Summary, res.Summary)
-			second.run("", "check", "--read-data")
+			if i < 2 { // once for each version
+				first.run("", "check", "--read-data")
+				second.run("", "check", "--read-data")
+			}
 		})
 	}
 }
