@@ -19,7 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// buildIfWorth builds the next generation when that pays and no other process does. errLocked: one does.
+// buildIfWorth builds the next generation when that pays and no other process does. errLocked:
+// one does.
 func (d *DB) buildIfWorth(ctx context.Context) error {
 	if d.builder == "" || time.Now().Before(d.notBefore) || !d.worthBuilding(d.core.stats()) {
 		return nil
@@ -44,7 +45,8 @@ func (d *DB) buildIfWorth(ctx context.Context) error {
 	return d.build(ctx)
 }
 
-// build makes the next generation from the present state and switches to it. The caller holds build.lock.
+// build makes the next generation from the present state and switches to it. The caller holds
+// build.lock.
 func (d *DB) build(ctx context.Context) (err error) {
 	st := d.core.state.Load()
 	if st == nil {
@@ -94,8 +96,8 @@ func (d *DB) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// adopt switches lookups to the generation that CURRENT names now. If the repository cannot be listed they stay with
-// what they have, which is just as right; the next Refresh switches.
+// adopt switches lookups to the generation that CURRENT names now. If the repository cannot be
+// listed they stay with what they have, which is just as right; the next Refresh switches.
 func (d *DB) adopt(ctx context.Context, gen *generation) {
 	taken := false
 	err := d.core.refresh(ctx, func(*state) *generation {
@@ -138,8 +140,9 @@ func freeBytes(dir string) (int64, error) {
 	return int64(st.Bavail) * st.Frsize, nil
 }
 
-// order is the first line of what the child reads, as JSON. Then come the buckets, each as 4 bytes length
-// (little-endian) and content, then endOfBuckets. No secret is among it, the content is masked.
+// order is the first line of what the child reads, as JSON. Then come the buckets, each as 4
+// bytes length (little-endian) and content, then endOfBuckets. No secret is among it, the
+// content is masked.
 type order struct {
 	Dir        string `json:"dir"` // exists
 	Buckets    uint64 `json:"buckets"`
@@ -255,8 +258,8 @@ func (d *DB) sweepLocked() {
 	}
 }
 
-// removeUnused removes a generation that nobody reads. Readers hold a shared lock from before they look at it; those who
-// come later see that it is gone and read CURRENT again.
+// removeUnused removes a generation that nobody reads. Readers hold a shared lock from before
+// they look at it; those who come later see that it is gone and read CURRENT again.
 func removeUnused(path string) error {
 	lock, err := flock(path, unix.LOCK_EX)
 	if err != nil {

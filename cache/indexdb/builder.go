@@ -18,16 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BuilderArg is the only argument of the child process that builds a generation. A program that names itself in
-// Options.Builder calls BuildMain first of all when it sees it.
+// BuilderArg is the only argument of the child process that builds a generation. A program that
+// names itself in Options.Builder calls BuildMain first of all when it sees it.
 const BuilderArg = "index-cache-build"
 
-// builderMemoryBytes is where the child's garbage collector gets busy. Its live data are some tables of at most
-// 32 MiB.
+// builderMemoryBytes is where the child's garbage collector gets busy. Its live data are some
+// tables of at most 32 MiB.
 const builderMemoryBytes = 192 << 20
 
-// BuildMain is the child process: it takes its order from standard input, says on standard output when it is done or
-// on standard error why not, and returns the exit code.
+// BuildMain is the child process: it takes its order from standard input, says on standard
+// output when it is done or on standard error why not, and returns the exit code.
 func BuildMain() int {
 	unix.Umask(0o077)
 	debug.SetMemoryLimit(builderMemoryBytes)
@@ -73,7 +73,8 @@ func builderOptions(o *order) badger.Options {
 	return badgerOptions(o.Dir).WithBaseTableSize(o.TableBytes / 32).WithLogger(nil)
 }
 
-// copyBuckets streams the buckets into tables. When the parent dies the input ends without its mark.
+// copyBuckets streams the buckets into tables. When the parent dies the input ends without its
+// mark.
 func copyBuckets(db *badger.DB, in *bufio.Reader, buckets uint64) error {
 	w := db.NewStreamWriter()
 	defer w.Cancel()

@@ -14,8 +14,9 @@ import (
 	"vitrine/repo/blob"
 )
 
-// Source gives the index files of a repository. Both methods may be called in parallel; fn
-// is called from one goroutine. An index file that is gone is an error of class backend.ErrNotExist.
+// Source gives the index files of a repository. Both methods may be called in parallel; fn is
+// called from one goroutine. An index file that is gone is an error of class
+// backend.ErrNotExist.
 type Source interface {
 	IndexFiles(ctx context.Context) ([]backend.Info, error)
 	LoadIndexFile(ctx context.Context, id blob.ID, fn func(blob.Entry) error) error
@@ -107,20 +108,29 @@ func (c *core) refresh(ctx context.Context, choose func(*state) *generation) err
 		return ErrClosed
 	}
 	n := c.begun.Add(1)
+	heldGen, heldBytes := old.gen, old.stats.DeltaBytes
 	gen := choose(old)
-	err := c.update(ctx, gen)
-	if err != nil {
-		if gen != nil && gen != old.gen {
+	if err := c.update(ctx, gen); err != nil {
+		if gen != nil && gen != heldGen {
 			gen.release()
 		}
 		return err
 	}
 	c.good.Store(n)
+	// Go gives memory back slowly, and not at all while nothing is allocated; after the runs of
+	// a whole repository went to disk this matters. old is not used below, so that it can be
+	// freed here.
+	if heldBytes > c.stats().DeltaBytes+freeAtOnceBytes {
+		debug.FreeOSMemory()
+	}
 	return nil
 }
 
-// update makes the state from the generation, what is in RAM and the index files that are missing. It needs busy and takes
-// over the generation when it succeeds.
+// freeAtOnceBytes of garbage are worth a collection, which takes some 10 ms.
+const freeAtOnceBytes = 32 << 20
+
+// update makes the state from the generation, what is in RAM and the index files that are
+// missing. It needs busy and takes over the generation when it succeeds.
 func (c *core) update(ctx context.Context, gen *generation) error {
 	const attempts = 5
 	for i := 1; ; i++ {
@@ -199,17 +209,14 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 	return nil
 }
 
-// swap puts the next state in place and frees the old one when its last reader has left. It needs busy.
+// swap puts the next state in place and frees the old one when its last reader has left. It
+// needs busy.
 func (c *core) swap(next *state) {
 	next.count()
 	old := c.state.Swap(next)
 	if old.gen != nil && old.gen != next.gen {
 		old.gen.settle(nil)
 		old.gen.release()
-	}
-	// Go returns freed memory slowly; after the runs of a whole repository went to disk this matters.
-	if old.stats.DeltaBytes > next.stats.DeltaBytes+32<<20 {
-		debug.FreeOSMemory()
 	}
 }
 
@@ -235,7 +242,8 @@ func (s *state) count() {
 	}
 }
 
-// closeState drops the state; it returns the generation that was in use. It waits for a refresh that runs.
+// closeState drops the state; it returns the generation that was in use. It waits for a refresh
+// that runs.
 func (c *core) closeState() *generation {
 	c.busy <- struct{}{}
 	defer c.unlock()
@@ -247,8 +255,8 @@ func (c *core) closeState() *generation {
 	return old.gen
 }
 
-// places calls fn with each place of the blob until fn returns false. A *damageError names the generation
-// that has to be replaced; fn may have been called before.
+// places calls fn with each place of the blob until fn returns false. A *damageError names the
+// generation that has to be replaced; fn may have been called before.
 func (c *core) places(h blob.Handle, fn func(blob.Location) bool) error {
 	m := masker{keys: c.keys}
 	key, ok := m.key(&h)

@@ -12,7 +12,8 @@ import (
 	"vitrine/repo/blob"
 )
 
-// damageSource fills a table beyond what is checked when it opens, so that damage is met by lookups, too.
+// damageSource fills a table beyond what is checked when it opens, so that damage is met by
+// lookups, too.
 func damageSource() *indextest.Source {
 	return indextest.NewSource(indextest.Entries(1, 2000), indextest.Entries(2, 1000))
 }
@@ -81,7 +82,8 @@ func flip(t *testing.T, path string, offset int64) {
 	}
 }
 
-// One bit in any file, near its start, further on or at its end, where the lengths of Badger's tables are.
+// One bit in any file, near its start, further on or at its end, where the lengths of Badger's
+// tables are.
 func TestFlippedBits(t *testing.T) {
 	checkNothingLeft(t)
 	src := damageSource()
@@ -207,7 +209,8 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 }
 
-// The cache is damaged and the repository cannot be read either: lookups say so, and work again after a refresh.
+// The cache is damaged and the repository cannot be read either: lookups say so, and work again
+// after a refresh.
 func TestDamageAndNoRepository(t *testing.T) {
 	checkNothingLeft(t)
 	src := damageSource()

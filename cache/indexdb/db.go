@@ -17,13 +17,13 @@ import (
 
 // Options may be left zero.
 type Options struct {
-	// Log is told at debug level what the cache does, and at warning level what it could not do. The index
-	// answers all the same.
+	// Log is told at debug level what the cache does, and at warning level what it could not
+	// do. The index answers all the same.
 	Log *slog.Logger
 
-	// Builder is the program that is run with BuilderArg as its only argument to build a generation; it has to
-	// call BuildMain then. Self is right for a program that does so itself. Empty: no generation is
-	// ever built, existing ones are used.
+	// Builder is the program that is run with BuilderArg as its only argument to build a
+	// generation; it has to call BuildMain then. Self is right for a program that does so
+	// itself. Empty: no generation is ever built, existing ones are used.
 	Builder string
 }
 
@@ -44,8 +44,8 @@ const (
 	// failurePause is how long not to try again after a build failed.
 	failurePause = 10 * time.Minute
 
-	// closePatience is how long Close waits for a build under way, or as long as the index files took to
-	// read if that was longer: giving up would mean to read them again next time.
+	// closePatience is how long Close waits for a build under way, or as long as the index
+	// files took to read if that was longer: giving up would mean to read them again next time.
 	closePatience = 3 * time.Second
 )
 
@@ -70,12 +70,12 @@ type DB struct {
 	patience      time.Duration // closePatience
 }
 
-// Open opens the index kept in dir, which is made when it is missing, and reads the index files that are not in
-// it. The secret must be the repository's own, the same each time.
+// Open opens the index kept in dir, which is made when it is missing, and reads the index files
+// that are not in it. The secret must be the repository's own, the same each time.
 //
-// ctx is also the life of the background work: when it ends, a generation that is being built is dropped and
-// no other begun, while lookups go on. Whatever is wrong with the directory is logged and costs time or
-// memory; only errors of src and of ctx are returned.
+// ctx is also the life of the background work: when it ends, a generation that is being built
+// is dropped and no other begun, while lookups go on. Whatever is wrong with the directory is
+// logged and costs time or memory; only errors of src and of ctx are returned.
 func Open(ctx context.Context, dir string, secret [32]byte, src Source, o Options) (*DB, error) {
 	return open(ctx, dir, secret, src, o, func(*DB) {})
 }
@@ -115,8 +115,8 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 	return d, nil
 }
 
-// Lookup returns one place of the blob. When it meets damage in the cache it waits until the repository's
-// index files have been read instead.
+// Lookup returns one place of the blob. When it meets damage in the cache it waits until the
+// repository's index files have been read instead.
 func (d *DB) Lookup(h blob.Handle) (blob.Location, bool, error) {
 	for {
 		loc, found, err := d.core.lookup(h)
@@ -142,8 +142,8 @@ func (d *DB) Locations(h blob.Handle) ([]blob.Location, error) {
 	}
 }
 
-// Refresh makes the index reflect the index files that are in the repository now. It lists them, and reads those
-// that are new; a generation that another process built is taken over.
+// Refresh makes the index reflect the index files that are in the repository now. It lists
+// them, and reads those that are new; a generation that another process built is taken over.
 func (d *DB) Refresh(ctx context.Context) error {
 	err := d.core.refresh(ctx, d.choose)
 	d.wake()
@@ -157,8 +157,8 @@ func (d *DB) Stats() Stats {
 	return s
 }
 
-// Close ends the background work and frees everything. A build under way is waited for, see closePatience,
-// unless the context of Open ended.
+// Close ends the background work and frees everything. A build under way is waited for, see
+// closePatience, unless the context of Open ended.
 func (d *DB) Close() error {
 	select {
 	case <-d.closing:
@@ -208,8 +208,8 @@ func (d *DB) heal(err error) error {
 	}
 }
 
-// choose returns the generation to use from now on: what CURRENT names, or the one in use when CURRENT does not
-// say better. It needs busy.
+// choose returns the generation to use from now on: what CURRENT names, or the one in use when
+// CURRENT does not say better. It needs busy.
 func (d *DB) choose(st *state) *generation {
 	held := st.gen
 	if held != nil && held.bad.Load() {
@@ -254,8 +254,8 @@ func nameOf(m *meta) string {
 	return m.Name
 }
 
-// discard removes CURRENT if it names that generation, or nothing legible for "". When a builder is at work it
-// leaves CURRENT, which is about to be replaced. It needs busy.
+// discard removes CURRENT if it names that generation, or nothing legible for "". When a
+// builder is at work it leaves CURRENT, which is about to be replaced. It needs busy.
 func (d *DB) discard(name string) {
 	d.avoid = name
 	lock, err := lockBuild(d.dir)
@@ -285,8 +285,8 @@ func lockBuild(dir string) (*os.File, error) {
 	return flock(path, unix.LOCK_EX)
 }
 
-// maintain owns the background work: reading the repository when the generation turns out damaged, and
-// building the next generation.
+// maintain owns the background work: reading the repository when the generation turns out
+// damaged, and building the next generation.
 func (d *DB) maintain(ctx context.Context) {
 	defer close(d.done)
 	var retry <-chan time.Time // set while another process builds

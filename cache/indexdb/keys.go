@@ -85,12 +85,12 @@ func (k *keys) aead(label string) (cipher.AEAD, error) {
 	return cipher.NewGCM(b)
 }
 
-// packSeal returns the cipher of a generation's pack table. The salt is random, so page numbers may serve
-// as nonces.
+// packSeal returns the cipher of a generation's pack table. The salt is random, so page numbers
+// may serve as nonces.
 func (k *keys) packSeal(salt []byte) (cipher.AEAD, error) { return k.aead("packs " + string(salt)) }
 
-// masker computes keys and masks places. It has the buffers that AES works on, which would otherwise be
-// allocated for each call; so it is for one goroutine.
+// masker computes keys and masks places. It has the buffers that AES works on, which would
+// otherwise be allocated for each call; so it is for one goroutine.
 type masker struct {
 	*keys
 	buf [16]byte

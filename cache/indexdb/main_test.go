@@ -17,11 +17,12 @@ import (
 	"vitrine/cache/indexdb/indextest"
 )
 
-// victimArg makes the test binary a process that uses an index until it is killed, see process_test.go.
+// victimArg makes the test binary a process that uses an index until it is killed, see
+// process_test.go.
 const victimArg = "indexdb-victim"
 
-// quickBuilder runs the test binary as a builder. It is Self, but for the second that the race detector
-// sleeps at the end of each process.
+// quickBuilder runs the test binary as a builder. It is Self, but for the second that the race
+// detector sleeps at the end of each process.
 var quickBuilder string
 
 func TestMain(m *testing.M) {
@@ -121,7 +122,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// checkNothingLeft fails the test when, at its end, more goroutines run or more files are open than now.
+// checkNothingLeft fails the test when, at its end, more goroutines run or more files are open
+// than now.
 func checkNothingLeft(t *testing.T) {
 	t.Helper()
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)

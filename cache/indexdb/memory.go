@@ -6,8 +6,8 @@ import (
 	"vitrine/repo/blob"
 )
 
-// Memory is an index that is kept in RAM only, 32 bytes per entry and 36 per pack. Its methods may be
-// called in parallel.
+// Memory is an index that is kept in RAM only, 33 bytes per entry and 36 per pack. Its methods
+// may be called in parallel.
 type Memory struct{ core *core }
 
 // OpenMemory reads all index files.

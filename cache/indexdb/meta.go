@@ -15,7 +15,8 @@ import (
 	"strings"
 )
 
-// meta describes a generation; it is what CURRENT holds, and nothing inside the generation repeats it.
+// meta describes a generation; it is what CURRENT holds, and nothing inside the generation
+// repeats it.
 type meta struct {
 	Name    string    `json:"name"` // of the directory
 	Number  uint64    `json:"number"`
@@ -44,7 +45,8 @@ const (
 	// maxCurrentBytes bounds what is read: 100 bytes for each of some hundred thousand index files.
 	maxCurrentBytes = 64 << 20
 
-	// lastBlockBytes is more than a block of a table takes, which is a bucket (maxBucketBytes) and its key.
+	// lastBlockBytes is more than a block of a table takes, which is a bucket (maxBucketBytes)
+	// and its key.
 	lastBlockBytes = maxBucketBytes + 4<<10
 )
 
@@ -61,8 +63,9 @@ func encodeCurrent(k *keys, m *meta) ([]byte, error) {
 	return k.seal.Seal(out, nonce, plain, []byte(currentMagic)), nil
 }
 
-// decodeCurrent opens the content of CURRENT. All errors are of class errCorrupt. What it returns was
-// written by somebody who knows the repository's key, so lengths in it may be trusted.
+// decodeCurrent opens the content of CURRENT. All errors are of class errCorrupt. What it
+// returns was written by somebody who knows the repository's key, so lengths in it may be
+// trusted.
 func decodeCurrent(k *keys, p []byte) (*meta, error) {
 	rest, ok := bytes.CutPrefix(p, []byte(currentMagic))
 	if !ok || len(rest) < k.seal.NonceSize() {
@@ -170,8 +173,8 @@ func describeFile(path string) (part, error) {
 	return p, err
 }
 
-// tableTail returns how many last bytes of a table Badger reads when it opens it: the last block, then
-// the index, 4 bytes index length, checksum, 4 bytes checksum length (big-endian).
+// tableTail returns how many last bytes of a table Badger reads when it opens it: the last
+// block, then the index, 4 bytes index length, checksum, 4 bytes checksum length (big-endian).
 func tableTail(f io.ReaderAt, size int64) (int64, error) {
 	read := func(end int64) (int64, error) {
 		var b [4]byte
@@ -198,8 +201,8 @@ func tailDigest(f io.ReaderAt, size, tail int64) ([]byte, error) {
 	return h.Sum(nil), err
 }
 
-// verify checks that dir has exactly the parts, each of its size and with its tail: nothing less may be
-// given to Badger.
+// verify checks that dir has exactly the parts, each of its size and with its tail: nothing
+// less may be given to Badger.
 func verify(dir string, parts []part) error {
 	names, err := os.ReadDir(dir)
 	if err != nil {

@@ -19,7 +19,8 @@ func pageNonce(page uint32) []byte {
 	return binary.BigEndian.AppendUint32(make([]byte, 8, 12), page)
 }
 
-// packTable is the pack table of a generation, read page by page when needed. It may be used in parallel.
+// packTable is the pack table of a generation, read page by page when needed. It may be used in
+// parallel.
 type packTable struct {
 	f     *os.File
 	seal  cipher.AEAD

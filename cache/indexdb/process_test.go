@@ -81,8 +81,8 @@ func checkSeed(d *DB, seed uint64) error {
 // stableSeed is always in the source of a victim.
 const stableSeed = 1
 
-// victim opens, checks, refreshes and closes the index of root/index over the source root/source for
-// ever; it ends with 3 when an answer is wrong, with 0 on SIGTERM.
+// victim opens, checks, refreshes and closes the index of root/index over the source
+// root/source for ever; it ends with 3 when an answer is wrong, with 0 on SIGTERM.
 func victim(root, builder string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -113,8 +113,8 @@ func victimOnce(ctx context.Context, root, builder string) error {
 	return d.Close()
 }
 
-// Several processes use and build one cache while the repository changes, and are killed at any moment. Then
-// everything is right, and nothing is left behind.
+// Several processes use and build one cache while the repository changes, and are killed at any
+// moment. Then everything is right, and nothing is left behind.
 func TestKilledProcesses(t *testing.T) {
 	const processes, rounds = 3, 25
 	root := t.TempDir()
@@ -190,8 +190,8 @@ func TestKilledProcesses(t *testing.T) {
 // fullDiskArg makes the test binary run fullDisk, in a mount namespace of its own.
 const fullDiskArg = "indexdb-full-disk"
 
-// The disk is full though it did not look so: the child gets SIGBUS, the parent goes on. On a small tmpfs
-// in a namespace of its own, which goes with the process.
+// The disk is full though it did not look so: the child gets SIGBUS, the parent goes on. On a
+// small tmpfs in a namespace of its own, which goes with the process.
 func TestFullDisk(t *testing.T) {
 	cmd := runSelf(fullDiskArg, t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}

@@ -3,7 +3,6 @@ package indexdb
 import (
 	"math/bits"
 	"slices"
-	"sort"
 
 	"vitrine/repo/blob"
 )
@@ -24,39 +23,34 @@ const packRowBytes = 36
 
 // run is a set of index files in RAM, immutable.
 type run struct {
-	entries []entry // sorted by key; several of one key are several places
-	packs   []packRow
-	files   []fileRef
+	sorted
+	packs []packRow
+	files []fileRef
 }
 
 func (r *run) memoryBytes() int64 {
-	return int64(len(r.entries))*entryBytes + int64(len(r.packs))*packRowBytes + int64(len(r.files))*40
+	return int64(len(r.entries))*entryBytes + int64(len(r.slots))*4 + int64(len(r.packs))*packRowBytes + int64(len(r.files))*40
 }
 
-// find returns the number of the first entry that is not less than k. Keys are uniformly distributed, so the
-// place is guessed first and is off by about the square root of the length.
-func (r *run) find(k dbKey) int {
-	n := len(r.entries)
-	if n == 0 {
-		return 0
+// sorted are entries in the order of their keys; several of one key are several places.
+type sorted struct {
+	entries []entry
+	// slots has, for each value of the first bits of a key, where its entries end. Keys are
+	// uniformly distributed, so that is 4 to 8 entries after their start.
+	slots []uint32
+	shift uint // 64 less those bits
+}
+
+// find returns the number of the first entry that is not less than k.
+func (s *sorted) find(k dbKey) int {
+	slot, i := k.hi>>s.shift, uint32(0)
+	if slot > 0 {
+		i = s.slots[slot-1]
 	}
-	guess, _ := bits.Mul64(k.hi, uint64(n))
-	lo, hi, step := int(guess), int(guess), 8
-	// Widen until entries[lo-1] < k <= entries[hi], taking the ends as guards.
-	if r.entries[lo].key.less(k) {
-		for hi < n && r.entries[hi].key.less(k) {
-			lo = hi + 1
-			hi = min(hi+step, n)
-			step *= 2
-		}
-	} else {
-		for lo > 0 && !r.entries[lo-1].key.less(k) {
-			hi = lo - 1
-			lo = max(lo-step, 0)
-			step *= 2
-		}
+	for end := s.slots[slot]; i < end && s.entries[i].key.less(k); {
+		i++
 	}
-	return lo + sort.Search(hi-lo, func(i int) bool { return !r.entries[lo+i].key.less(k) })
+	return int(i)
 }
 
 // lookup calls fn with each place of the blob until fn returns false; it returns what fn did last,
@@ -71,8 +65,8 @@ func (r *run) lookup(k dbKey, fn func(blob.Location) bool) bool {
 	return true
 }
 
-// keep returns a run with only those index files that fn wants: r itself when it wants all, nil when it
-// wants none.
+// keep returns a run with only those index files that fn wants: r itself when it wants all, nil
+// when it wants none.
 func (r *run) keep(fn func(blob.ID) bool) *run {
 	wanted := make([]bool, len(r.files))
 	var files []fileRef
@@ -98,47 +92,47 @@ func (r *run) keep(fn func(blob.ID) bool) *run {
 			out.packs = append(out.packs, packRow{p.id, fileNo[p.file]})
 		}
 	}
+	var kept []entry
 	for _, e := range r.entries {
 		if wanted[r.packs[e.pack].file] {
 			e.pack = packNo[e.pack]
-			out.entries = append(out.entries, e)
+			kept = append(kept, e)
 		}
 	}
-	out.entries = slices.Clip(out.entries)
+	out.sorted = sortEntries([][]entry{kept}, []uint32{0})
 	return out
 }
 
-// sortEntries returns the entries of all parts sorted by key; those of part i get packBase[i] added to
-// their pack numbers. Uniform keys are spread to their places in linear time; insertion then
-// mends the order among a few neighbours.
-func sortEntries(parts [][]entry, packBase []uint32) []entry {
+// sortEntries sorts the entries of all parts; those of part i get packBase[i] added to their pack
+// numbers. Uniform keys are spread to their slots in linear time; insertion then mends the order
+// among a few neighbours.
+func sortEntries(parts [][]entry, packBase []uint32) sorted {
 	n := 0
 	for _, p := range parts {
 		n += len(p)
 	}
-	width := max(bits.Len(uint(n))-3, 0) // 4 to 8 entries per slot
-	next := make([]uint32, 1<<width+1)
-	shift := uint(64 - width)
+	width := max(bits.Len(uint(n))-3, 0)
+	s := sorted{entries: make([]entry, n), slots: make([]uint32, 1<<width+1), shift: uint(64 - width)}
+	next := s.slots // first the number of entries of the slot before, then where the next one goes
 	for _, p := range parts {
 		for i := range p {
-			next[p[i].key.hi>>shift+1]++
+			next[p[i].key.hi>>s.shift+1]++
 		}
 	}
 	for i := 1; i < len(next); i++ {
 		next[i] += next[i-1]
 	}
-	out := make([]entry, n)
 	for part, p := range parts {
 		base := packBase[part]
 		for _, e := range p {
-			slot := e.key.hi >> shift
+			slot := e.key.hi >> s.shift
 			e.pack += base
-			out[next[slot]] = e
+			s.entries[next[slot]] = e
 			next[slot]++
 		}
 	}
-	insertionSort(out)
-	return out
+	insertionSort(s.entries)
+	return s
 }
 
 // insertionSort is for entries that are nearly in order; it keeps the order of equal keys.
@@ -169,11 +163,11 @@ func merge(runs []*run) *run {
 		out.files = append(out.files, r.files...)
 	}
 	out.packs, out.files = slices.Clip(out.packs), slices.Clip(out.files)
-	out.entries = sortEntries(parts, bases)
+	out.sorted = sortEntries(parts, bases)
 	return out
 }
 
-// maxRuns bounds what a lookup costs: each run is searched, 0.1 µs for a miss.
+// maxRuns bounds what a lookup costs: each run is searched, three cache misses.
 const maxRuns = 8
 
 // compact merges the smallest runs until there are at most maxRuns. Runs that are merged are
@@ -243,8 +237,8 @@ func (b *runBuilder) add(e *blob.Entry) {
 
 func (b *runBuilder) finish(file blob.ID) *run {
 	return &run{
-		entries: sortEntries([][]entry{b.entries}, []uint32{0}),
-		packs:   slices.Clone(b.packs),
-		files:   []fileRef{{ID: file, Entries: int64(len(b.entries))}},
+		sorted: sortEntries([][]entry{b.entries}, []uint32{0}),
+		packs:  slices.Clone(b.packs),
+		files:  []fileRef{{ID: file, Entries: int64(len(b.entries))}},
 	}
 }

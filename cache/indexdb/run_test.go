@@ -42,7 +42,7 @@ func TestSortEntries(t *testing.T) {
 					p[i] = entry{key: dbKey{r.Uint64() >> skew, r.Uint64() % 50}, pack: uint32(i)}
 				}
 			}
-			got := sortEntries([][]entry{a, b}, []uint32{0, 1000})
+			got := sortEntries([][]entry{a, b}, []uint32{0, 1000}).entries
 			want := slices.Clone(a)
 			for _, e := range b {
 				e.pack += 1000
@@ -72,7 +72,7 @@ func TestFind(t *testing.T) {
 			for i := range p {
 				p[i].key = dbKey{r.Uint64() >> skew, r.Uint64()}
 			}
-			x := &run{entries: sortEntries([][]entry{p}, []uint32{0})}
+			x := sortEntries([][]entry{p}, []uint32{0})
 			keys := []dbKey{{}, {math.MaxUint64, math.MaxUint64}, {math.MaxUint64, 0}}
 			for range 200 {
 				keys = append(keys, dbKey{r.Uint64() >> skew, r.Uint64()})

@@ -14,8 +14,8 @@ import (
 	"vitrine/repo/blob"
 )
 
-// Source is a repository of index files in memory. It counts what is asked of it and may be told to fail. All
-// methods may be called in parallel.
+// Source is a repository of index files in memory. It counts what is asked of it and may be
+// told to fail. All methods may be called in parallel.
 type Source struct {
 	mu      sync.Mutex // guards all below
 	files   map[blob.ID][]blob.Entry
@@ -155,8 +155,8 @@ func (s *Source) Names() []blob.ID {
 	return slices.SortedFunc(maps.Keys(s.files), blob.ID.Compare)
 }
 
-// Entries fabricates the entries of an index file: n blobs of both types in packs of 20, the same for the same
-// seed, different for different ones.
+// Entries fabricates the entries of an index file: n blobs of both types in packs of 20, the
+// same for the same seed, different for different ones.
 func Entries(seed uint64, n int) []blob.Entry {
 	entries := make([]blob.Entry, n)
 	for i := range entries {

@@ -19,7 +19,8 @@ type Index interface {
 	Close() error
 }
 
-// Open opens an index of the source. It closes what it returned when the test ends, if the test did not.
+// Open opens an index of the source. It closes what it returned when the test ends, if the test
+// did not.
 type Open func(t *testing.T, src *Source) (Index, error)
 
 // Run tests an implementation. Each subtest opens indexes of its own.
