@@ -48,13 +48,22 @@ func DefaultBase(env func(string) string) (string, error) {
 	return "", ErrNoBase
 }
 
+// Top returns the directory that has the caches of all repositories: base/vitrine, or base itself
+// when that is named vitrine already.
+func Top(base string) string {
+	top := filepath.Clean(base)
+	if filepath.Base(top) != name {
+		top = filepath.Join(top, name)
+	}
+	return top
+}
+
 // Dir is the cache of one repository.
 type Dir struct {
 	path string
 }
 
-// Open makes the directory of one repository below base/vitrine, or below base itself when that is
-// named vitrine already. repoID is the id of the repository's config, 64 hexadecimal digits.
+// Open makes the directory of one repository below Top(base). repoID is the id of the repository's config, 64 hexadecimal digits.
 func Open(base, repoID string) (*Dir, error) {
 	if _, err := blob.ParseID(repoID); err != nil {
 		return nil, fmt.Errorf("open cache: repository %w", err)
@@ -62,10 +71,7 @@ func Open(base, repoID string) (*Dir, error) {
 	if base == "" {
 		return nil, errors.New("open cache: empty base directory")
 	}
-	top := filepath.Clean(base)
-	if filepath.Base(top) != name {
-		top = filepath.Join(top, name)
-	}
+	top := Top(base)
 	d := &Dir{path: filepath.Join(top, repoID)}
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)

@@ -22,9 +22,7 @@ func noteUse(dir *cache.Dir) error {
 // RemoveOldCaches deletes the caches below base that no run has used for that long, and
 // returns how many. A cache that is in use all the same loses its names, not its open files.
 func RemoveOldCaches(base string, unused time.Duration) (int, error) {
-	if filepath.Base(base) != "vitrine" {
-		base = filepath.Join(base, "vitrine")
-	}
+	base = cache.Top(base)
 	entries, err := os.ReadDir(base)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
