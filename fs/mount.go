@@ -78,7 +78,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 	}
 	n.ahead = newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id) })
 	s := &Server{dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{})}
-	if s.fuse, err = fuse.NewServer(layer(n), dir, mountOptions(&o)); err != nil {
+	if s.fuse, err = newServer(layer(n), dir, mountOptions(&o)); err != nil {
 		stop()
 		if m, findErr := findMount(dir); findErr == nil && m.fsType == fsType {
 			detach(dir, true) // it was mounted, and then the kernel and we did not agree
@@ -86,7 +86,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), n.closeCaches())
 	}
 	go s.serve(life, o.RefreshEvery)
-	if err := s.fuse.WaitMount(); err != nil {
+	if err := waitMount(s.fuse); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), s.Unmount())
 	}
 	if err := raiseReadahead(dir); err != nil {
@@ -100,7 +100,7 @@ func mountOptions(o *Options) *fuse.MountOptions {
 	m := &fuse.MountOptions{
 		AllowOther: o.AllowOther, FsName: "vitrine", Name: "vitrine",
 		Options:                  []string{"ro"},
-		DirectMount:              os.Geteuid() == 0,
+		DirectMountStrict:        os.Geteuid() == 0, // fusermount can do no more than root; see inherit.go
 		DirectMountFlags:         unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY | unix.MS_NOATIME,
 		MaxWrite:                 maxRequestBytes,
 		MaxBackground:            maxBackground,
