@@ -90,7 +90,8 @@ func (b *bench) mountTwice(ctx context.Context, p program, repo, section string)
 
 // generate adds the fabricated index entries.
 func (b *bench) generate(ctx context.Context, repo string) error {
-	cmd := exec.CommandContext(ctx, "go", "run", "./scripts/indexgen", "-repo", repo, "-password-file", b.work+"/password", "-entries", strconv.Itoa(b.entries))
+	cmd := exec.CommandContext(ctx, "go", "run", "./scripts/indexgen", "-repo", repo, "-entries", strconv.Itoa(b.entries))
+	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=bench")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("indexgen: %w\n%s", err, out)
 	}
