@@ -31,6 +31,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	l.quicken()
 	source := l.dir + "/source"
 	l.must("cp", "-a", smallTree(t), source)
+	// More blobs than an index cache keeps in memory, so that generations are built, and killed.
+	if err := os.Mkdir(source+"/many", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 25_000 {
+		write(t, fmt.Sprintf("%s/many/%d", source, i), fmt.Sprint(seed, i))
+	}
 	l.vitrine("backup", source)
 
 	// How long an undisturbed backup takes is the range in which the moments are drawn.
@@ -51,6 +58,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("in round %d of seed %d", round, seed)
 		}
+	}
+	if built, err := filepath.Glob(l.cache + "/vitrine/*/index/gen-*"); err != nil || len(built) == 0 {
+		t.Errorf("no generation of the index cache was built below %s: %v", l.cache, err)
 	}
 	l.vitrine("unlock") // restic's check wants the repository for itself
 	l.restic("check", "--read-data")
