@@ -26,7 +26,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -181,8 +180,6 @@ func (c *client) try(ctx context.Context) (blob.ID, time.Time, error) {
 		if err = sleep(ctx, settleTime); err == nil {
 			err = c.conflict(ctx, id)
 		}
-	} else if errors.Is(err, backend.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%w (--no-lock reads a repository without locking it)", err)
 	}
 	if err != nil {
 		// Also when the Save failed: its result may be unknown.

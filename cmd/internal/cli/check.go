@@ -51,7 +51,11 @@ func (a *app) runCheck(ctx context.Context, o checkOptions) error {
 		return err
 	}
 	defer r.Close()
-	return a.withLock(ctx, r, false, func(ctx context.Context) error {
+	lock := a.withLock
+	if a.global.noLock {
+		lock = withoutLock
+	}
+	return lock(ctx, r, false, func(ctx context.Context) error {
 		show := progress.NewCheck(a.print)
 		res, err := check.Run(ctx, r, check.Options{ReadData: o.readData, Subset: o.subset, Unused: o.unused}, show)
 		show.End()

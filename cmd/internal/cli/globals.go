@@ -56,7 +56,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVarP(&g.quiet, "quiet", "q", false, "print results and errors only")
 	f.CountVarP(&g.verbose, "verbose", "v", "print more; twice for each file (or --verbose=`n`)")
 
-	f.BoolVar(&g.noLock, "no-lock", false, "make no lock in the repository; commands that only read never make one")
+	f.BoolVar(&g.noLock, "no-lock", false, "let check work without a lock in the repository; backup always makes one, the other commands never do")
 	f.DurationVar(&g.retryLock, "retry-lock", 0, "how long to wait for somebody else's lock, such as 5m or 2h (default: not at all)")
 
 	f.StringVar(&g.cacheDir, "cache-dir", "", "keep the index cache below this `directory` ($VITRINE_CACHE_DIR; default: $XDG_CACHE_HOME/vitrine or ~/.cache/vitrine)")

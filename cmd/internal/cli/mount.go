@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,7 +99,15 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 
 // serve waits until the mount is gone. A signal is the usual end of a mount and no error; when
 // programs still use files of it they may finish, unless a second signal comes and kills.
+//
+// A hangup ends the mount, too: a process that dies of it leaves a dead mount behind. Whoever
+// wants the mount to outlive the terminal starts it with nohup.
 func serve(ctx context.Context, server *fs.Server) error {
+	if !signal.Ignored(syscall.SIGHUP) {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+	}
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)

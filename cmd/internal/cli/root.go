@@ -88,8 +88,12 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	return usagef("vitrine", "unknown command %q%s", args[0], didYouMean("", args[0], names))
 }
 
-// flagError adds to an error of the flag parser the nearest flag that exists.
+// flagError adds to an error of the flag parser the nearest flag that exists. A flag of a command
+// that does not exist is not what is wrong.
 func flagError(cmd *cobra.Command, err error) error {
+	if words := cmd.Flags().Args(); !cmd.HasParent() && len(words) > 0 {
+		return unknownCommand(cmd, words)
+	}
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
 		return usagef(cmd.CommandPath(), "%w", err)

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vitrine/cmd/internal/wiring"
+	"vitrine/repo/backend"
 	"vitrine/repo/lock"
 )
 
@@ -35,6 +36,10 @@ func (a *app) runUnlock(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
+	left, err := r.ListFiles(ctx, backend.Lock)
+	if err != nil {
+		return err
+	}
 	switch removed {
 	case 0:
 		a.print.Line("no locks to remove")
@@ -42,6 +47,9 @@ func (a *app) runUnlock(ctx context.Context, all bool) error {
 		a.print.Line("successfully removed 1 lock")
 	default:
 		a.print.Line("successfully removed %d locks", removed)
+	}
+	if len(left) > 0 {
+		a.print.Line("%d of clients that seem to be at work stay; `vitrine list locks` and `vitrine cat lock` tell whose", len(left))
 	}
 	return nil
 }
