@@ -183,7 +183,7 @@ func (c *run) checkSnapshots(ctx context.Context, filter *snapshot.Filter) error
 		case errors.Is(err, backend.ErrNotExist): // removed since it was listed
 		case err != nil:
 			c.incomplete = true
-			c.report.error("snapshot/%.8s cannot be read: %w; if no copy of the file is left, remove it", infos[i].Name, err)
+			c.report.error("snapshot/%.8s cannot be read: %w; %s", infos[i].Name, err, advice(err, "if no copy of the file is left, remove it"))
 		case filter != nil && !filter.Match(sn):
 		case sn.Tree == nil:
 			c.incomplete = true
@@ -195,6 +195,15 @@ func (c *run) checkSnapshots(ctx context.Context, filter *snapshot.Filter) error
 		}
 	}
 	return nil
+}
+
+// advice returns what to do about a file that is damaged. One that only could not be read, for
+// want of a permission or a connection, may be sound: then nothing is to be removed or rebuilt.
+func advice(err error, whenDamaged string) string {
+	if errors.Is(err, repo.ErrCorrupt) {
+		return whenDamaged
+	}
+	return "nothing is known of its content; check again when it can be read"
 }
 
 func (c *run) loadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot, error) {
@@ -226,7 +235,7 @@ func (c *run) checkIndex(ctx context.Context) error {
 	}
 	for i, err := range errs {
 		if err != nil {
-			c.report.error("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
+			c.report.error("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: %s", infos[i].Name, err, advice(err, "rebuild the index from the packs"))
 		}
 	}
 	c.table.sort()
