@@ -95,9 +95,9 @@ func (l *lab) chaos(source string, span time.Duration, random *rand.Rand) {
 		at := moment()
 		command := append(l.vitrineCommand(), args...)
 		wg.Go(func() {
-			cmd := exec.Command(command[0], command[1:]...)
-			timer := time.AfterFunc(at, func() { cmd.Process.Kill() })
-			defer timer.Stop()
+			ctx, cancel := context.WithTimeout(l.t.Context(), at) // its end is kill -9
+			defer cancel()
+			cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 			out, err := cmd.CombinedOutput()
 			outputs[i] = fmt.Sprintf("%s\n%v", out, err)
 		})

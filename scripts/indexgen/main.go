@@ -82,8 +82,9 @@ func run(ctx context.Context, o options) (files int, err error) {
 	for left := o.entries; left > 0; files++ {
 		n := min(left, entriesPerFile)
 		left -= n
+		number := uint64(files)
 		group.Go(func() error {
-			plain := indexFile(newGenerator(o.seed, uint64(files)), n, o.blobsPerPack, r.Config().Version)
+			plain := indexFile(newGenerator(o.seed, number), n, o.blobsPerPack, r.Config().Version)
 			_, err := r.SaveFile(ctx, backend.Index, plain)
 			return err
 		})
