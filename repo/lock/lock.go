@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -180,6 +181,8 @@ func (c *client) try(ctx context.Context) (blob.ID, time.Time, error) {
 		if err = sleep(ctx, settleTime); err == nil {
 			err = c.conflict(ctx, id)
 		}
+	} else if errors.Is(err, backend.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w (a check can do without a lock: --no-lock)", err)
 	}
 	if err != nil {
 		// Also when the Save failed: its result may be unknown.
