@@ -86,9 +86,17 @@ func (b *bench) mount(ctx context.Context, p program, repo string) (*mounted, er
 	return nil, errors.Join(fmt.Errorf("%s mount: snapshots/latest never answered: %s", p.name, m.err), err, ctx.Err())
 }
 
+// unmountTries is how often a busy mount is unmounted again, a tenth of a second apart.
+const unmountTries = 50
+
 // unmount ends the mount and returns the processor time and peak memory of its life.
 func (m *mounted) unmount() (usage, error) {
-	if out, err := exec.Command("fusermount3", "-u", m.dir).CombinedOutput(); err != nil {
+	out, err := exec.Command("fusermount3", "-u", m.dir).CombinedOutput()
+	for try := 0; err != nil && try < unmountTries; try++ { // busy: somebody on this machine looks at it
+		time.Sleep(100 * time.Millisecond)
+		out, err = exec.Command("fusermount3", "-u", m.dir).CombinedOutput()
+	}
+	if err != nil {
 		m.cmd.Process.Kill()
 		m.cmd.Wait()
 		return usage{}, fmt.Errorf("unmount: %w: %s", err, out)
