@@ -2,6 +2,7 @@ package fs
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"vitrine/fs/tree"
 	"vitrine/repo"
 	"vitrine/repo/backend/local"
 	"vitrine/repo/repotest"
@@ -112,6 +114,43 @@ func (w *logWriter) Write(p []byte) (int, error) {
 type counter struct {
 	*nodes
 	lookups, getattrs, readBytes, lists, forgets, interrupts atomic.Int64
+
+	mu      sync.Mutex // guards the rest
+	watched bool       // between watch and asked
+	inside  []request
+}
+
+// request is one that asks about a node inside a snapshot.
+type request struct {
+	op   string
+	node tree.NodeID
+	name string // looked up in node, or empty
+}
+
+// watch begins to note the requests for metadata inside snapshots.
+func (c *counter) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watched, c.inside = true, nil
+}
+
+// asked ends watch and returns what the kernel asked for, in words.
+func (c *counter) asked() (words []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.inside {
+		words = append(words, fmt.Sprintf("%s %s %q", r.op, c.tree.Path(context.Background(), r.node), r.name))
+	}
+	c.watched = false
+	return words
+}
+
+func (c *counter) note(op string, node uint64, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if id := tree.NodeID(node); c.watched && !c.tree.IsList(id) {
+		c.inside = append(c.inside, request{op, id, name})
+	}
 }
 
 // interrupted is called at the end of a request.
@@ -126,11 +165,13 @@ func (c *counter) interrupted(cancel <-chan struct{}) {
 func (c *counter) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	defer c.interrupted(cancel)
 	c.lookups.Add(1)
+	c.note("look up in", h.NodeId, name)
 	return c.nodes.Lookup(cancel, h, name, out)
 }
 
 func (c *counter) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	c.getattrs.Add(1)
+	c.note("stat", in.NodeId, "")
 	return c.nodes.GetAttr(cancel, in, out)
 }
 
@@ -143,6 +184,7 @@ func (c *counter) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fus
 func (c *counter) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	defer c.interrupted(cancel)
 	c.lists.Add(1)
+	c.note("list", in.NodeId, "")
 	return c.nodes.ReadDirPlus(cancel, in, out)
 }
 
