@@ -1,0 +1,95 @@
+package repo_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"vitrine/repo"
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+	"vitrine/repo/repotest"
+)
+
+func TestReadBlobs(t *testing.T) {
+	for version := uint(1); version <= 2; version++ {
+		first, be := repotest.New(t, version)
+		all := blobs(3, 60)
+		hs := save(t, first, blob.Data, all)
+		hs, all = append(hs, hs[5]), append(all, all[5]) // one of them twice
+		r := repotest.Open(t, be)
+		var buf []byte
+		next := 0
+		r.ReadBlobs(t.Context(), hs, func(i int, open repo.OpenBlob) bool {
+			if i != next {
+				t.Fatalf("blob %d, want %d", i, next)
+			}
+			if next++; i%7 == 3 {
+				return true // not wanted
+			}
+			var err error
+			if buf, err = open(buf); err != nil || !bytes.Equal(buf, all[i]) {
+				t.Errorf("blob %d: %v", i, err)
+			}
+			if again, err := open(nil); err != nil || !bytes.Equal(again, all[i]) {
+				t.Errorf("blob %d once more: %v", i, err)
+			}
+			return true
+		})
+		if next != len(hs) {
+			t.Errorf("%d blobs of %d", next, len(hs))
+		}
+		calls := 0
+		r.ReadBlobs(t.Context(), hs, func(int, repo.OpenBlob) bool { calls++; return calls < 3 })
+		if calls != 3 {
+			t.Errorf("%d calls after the end was asked for at 3", calls)
+		}
+	}
+}
+
+// Each blob fails for itself, with the error that ReadBlob gives.
+func TestReadBlobsOfDamagedPack(t *testing.T) {
+	first, be := repotest.New(t, 2)
+	all := blobs(4, 20)
+	hs := save(t, first, blob.Data, all)
+	r := repotest.Open(t, be)
+	loc, ok, err := r.LookupBlob(hs[7])
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	pack := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
+	content, err := be.ReadAll(t.Context(), pack, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[loc.OffsetBytes+20] ^= 1
+	replace(t, be, pack, content)
+	unknown := blob.Handle{Type: blob.Data, ID: blob.Hash([]byte("nowhere"))}
+	r.ReadBlobs(t.Context(), append(hs, unknown), func(i int, open repo.OpenBlob) bool {
+		got, err := open(nil)
+		switch i {
+		case 7:
+			if !errors.Is(err, repo.ErrCorrupt) {
+				t.Errorf("the damaged one: %v", err)
+			}
+		case len(hs):
+			if !errors.Is(err, repo.ErrBlobMissing) {
+				t.Errorf("the unknown one: %v", err)
+			}
+		default:
+			if err != nil || !bytes.Equal(got, all[i]) {
+				t.Errorf("blob %d: %v", i, err)
+			}
+		}
+		return true
+	})
+	if err := be.Remove(t.Context(), pack); err != nil {
+		t.Fatal(err)
+	}
+	r.ReadBlobs(t.Context(), hs, func(i int, open repo.OpenBlob) bool {
+		if got, err := open(nil); err != nil && !errors.Is(err, backend.ErrNotExist) || err == nil && !bytes.Equal(got, all[i]) {
+			t.Errorf("blob %d, its pack gone: %v", i, err)
+		}
+		return true
+	})
+}
