@@ -66,6 +66,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	if _, err := t.Refresh(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("list snapshots: %w", err), t.Close())
 	}
@@ -76,7 +77,8 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		blobs: blobcache.NewBlobs(o.CacheBytes - o.CacheBytes/4),
 		base:  func() context.Context { return endless },
 	}
-	n.ahead = newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id) })
+	n.stats.refreshed(began, 0, nil)
+	n.ahead = newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id, &n.stats.ahead) })
 	s := &Server{dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{})}
 	if s.fuse, err = newServer(layer(n), dir, mountOptions(&o)); err != nil {
 		stop()
@@ -154,10 +156,12 @@ func (s *Server) refresh(life context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
+		began := time.Now()
 		changed, err := s.nodes.tree.Refresh(life)
 		if life.Err() != nil {
 			return
 		}
+		s.nodes.stats.refreshed(began, 0, err)
 		if err != nil && !failing {
 			s.log.Warn("cannot look for new snapshots; trying on", "err", err)
 		}

@@ -37,6 +37,7 @@ type nodes struct {
 	ahead readahead
 	log   *slog.Logger
 	told  recent[blob.ID] // blobs whose loss is in the log
+	stats stats
 
 	// base gives the context of requests, which bring none of their own. It has no end:
 	// what is being fetched for them ends when the caches are closed.
@@ -199,7 +200,9 @@ func (n *nodes) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) f
 func (n *nodes) fail(operation string, id tree.NodeID, err error) fuse.Status {
 	st := status(err)
 	if st == fuse.EIO && !closing(err) {
-		n.log.Error("cannot "+operation, "path", n.tree.Path(n.base(), id), "err", err)
+		path := n.tree.Path(n.base(), id)
+		n.log.Error("cannot "+operation, "path", path, "err", err)
+		n.stats.damage.add(id, 0, func() Damage { return Damage{Path: path, Error: err.Error()} })
 	}
 	return st
 }

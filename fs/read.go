@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -67,7 +68,8 @@ func (n *nodes) chunk(ctx context.Context, l *tree.Layout, c *tree.Chunk) ([]byt
 	if c.Lost {
 		return nil, fmt.Errorf("bytes %d to %d of the file: %w", c.Start, c.End, repo.ErrBlobMissing)
 	}
-	plain, err := n.load(ctx, c.ID)
+	plain, err := n.load(ctx, c.ID, &n.stats.demand)
+	n.stats.unread.read(c.ID)
 	// The only chunk of a file was placed without asking the index, see tree.Layout.
 	if err == nil && l.Len() > 1 && uint64(len(plain)) != c.End-c.Start {
 		return nil, fmt.Errorf("%w: chunk of %d bytes, the index says %d", repo.ErrCorrupt, len(plain), c.End-c.Start)
@@ -75,26 +77,52 @@ func (n *nodes) chunk(ctx context.Context, l *tree.Layout, c *tree.Chunk) ([]byt
 	return plain, err
 }
 
-// load returns a blob, fetched once for all who ask at the same time.
-func (n *nodes) load(ctx context.Context, id blob.ID) ([]byte, error) {
+// load returns a blob, fetched once for all who ask at the same time; by counts it if it is fetched.
+func (n *nodes) load(ctx context.Context, id blob.ID, by *amount) ([]byte, error) {
 	h := blob.Handle{Type: blob.Data, ID: id}
 	return n.blobs.Get(ctx, h, func(ctx context.Context) ([]byte, error) {
-		return n.src.ReadBlob(ctx, h, nil)
+		plain, err := n.src.ReadBlob(ctx, h, nil)
+		if err == nil {
+			n.fetched(id, len(plain), by)
+		}
+		return plain, err
 	})
 }
 
-// tellLoss logs what could not be read, once for each blob: programs retry, and the kernel
-// asks page by page.
+// fetched counts a blob before anybody can read it.
+func (n *nodes) fetched(id blob.ID, bytes int, by *amount) {
+	by.add(bytes)
+	if by != &n.stats.demand {
+		n.stats.unread.add(id, bytes, n.cached)
+	}
+}
+
+func (n *nodes) cached(id blob.ID) bool {
+	_, ok := n.blobs.Peek(blob.Handle{Type: blob.Data, ID: id})
+	return ok
+}
+
+// tellLoss notes for the status what could not be read and logs it, once for each blob: programs
+// retry, and the kernel asks page by page.
 func (n *nodes) tellLoss(ctx context.Context, id tree.NodeID, c *tree.Chunk, err error) {
-	if closing(err) || !n.told.add(c.ID) {
+	if closing(err) {
 		return
 	}
-	pack := "unknown"
-	if loc, ok, err := n.src.LookupBlob(blob.Handle{Type: blob.Data, ID: c.ID}); ok && err == nil {
-		pack = loc.Pack.String()
+	n.stats.damage.add(id, c.Start, func() Damage { return n.describe(ctx, id, c, err) })
+	if !n.told.add(c.ID) {
+		return
 	}
-	n.log.Error("cannot read a part of a file", "path", n.tree.Path(ctx, id), "from", c.Start, "to", c.End,
-		"blob", c.ID.String(), "pack", pack, "err", err)
+	d := n.describe(ctx, id, c, err)
+	n.log.Error("cannot read a part of a file", "path", d.Path, "from", c.Start, "to", c.End,
+		"blob", d.Blob, "pack", cmp.Or(d.Pack, "unknown"), "err", err)
+}
+
+func (n *nodes) describe(ctx context.Context, id tree.NodeID, c *tree.Chunk, err error) Damage {
+	d := Damage{Path: n.tree.Path(ctx, id), From: c.Start, To: c.End, Blob: c.ID.String(), Error: err.Error()}
+	if loc, ok, err := n.src.LookupBlob(blob.Handle{Type: blob.Data, ID: c.ID}); ok && err == nil {
+		d.Pack = loc.Pack.String()
+	}
+	return d
 }
 
 // recent is a set that forgets everything when it has maxRecent members.

@@ -1,0 +1,79 @@
+package fs
+
+import (
+	"sync"
+	"time"
+
+	"vitrine/fs/tree"
+)
+
+// Damage is what could not be read since the mount began.
+type Damage struct {
+	Time time.Time `json:"time"` // of the first try
+	// Path is below the mount point. Bytes that are no UTF-8 are written as \xNN.
+	Path string `json:"path"`
+	// From and To delimit the bytes of the file; both are 0 where a directory, or all that is known
+	// of a file, is lost.
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+	Blob string `json:"blob,omitempty"` // 64 hexadecimal digits
+	Pack string `json:"pack,omitempty"` // the same; "" when no index knows the blob
+	// Error is the reason, in words.
+	Error string `json:"error"`
+}
+
+const (
+	// maxDamages is how many are listed, the first ones.
+	maxDamages = 256
+	// maxDamageKeys is how many are told apart, so that a program which tries again is not counted again.
+	maxDamageKeys = 1 << 16
+)
+
+// damages collects what could not be read. The zero value is ready.
+type damages struct {
+	mu    sync.Mutex // guards the rest
+	known map[damageKey]struct{}
+	list  []Damage
+}
+
+type damageKey struct {
+	node tree.NodeID
+	from uint64
+}
+
+// add notes that a range of a node cannot be read; describe is called only when it is listed, without
+// a lock. The time is filled in.
+func (d *damages) add(node tree.NodeID, from uint64, describe func() Damage) {
+	if !d.fresh(damageKey{node, from}) {
+		return
+	}
+	one := describe()
+	one.Time = time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.list) < maxDamages {
+		d.list = append(d.list, one)
+	}
+}
+
+// fresh tells whether the range is new, and has a place in the list.
+func (d *damages) fresh(key damageKey) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.known[key]; ok || len(d.known) >= maxDamageKeys {
+		return false
+	}
+	if d.known == nil {
+		d.known = make(map[damageKey]struct{})
+	}
+	d.known[key] = struct{}{}
+	return len(d.known) <= maxDamages
+}
+
+// all returns the list, which is not changed later but for appending, and how many there are in all:
+// maxDamageKeys stands for that many or more.
+func (d *damages) all() (list []Damage, total int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.list[:len(d.list):len(d.list)], len(d.known)
+}
