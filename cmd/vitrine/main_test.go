@@ -103,7 +103,7 @@ func mkrepo(ts *testscript.TestScript, neg bool, args []string) {
 
 // makeRepository makes one whose key is derived in no time.
 func makeRepository(dir string, version uint) error {
-	be, err := wiring.CreateBackend(dir)
+	be, err := wiring.CreateBackend(dir, wiring.StoreOptions{})
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func holdLock(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: holdlock dir")
 	}
 	ctx := context.Background()
-	be, err := wiring.OpenBackend(ctx, ts.MkAbs(args[0]))
+	be, err := wiring.OpenBackend(ctx, ts.MkAbs(args[0]), wiring.StoreOptions{})
 	ts.Check(err)
 	r, err := wiring.OpenRepository(ctx, be, wiring.Options{Password: []byte(password), Log: slog.New(slog.DiscardHandler)})
 	ts.Check(err)

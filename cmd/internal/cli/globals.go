@@ -2,10 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"vitrine/cmd/internal/wiring"
 )
 
 // access says where one repository is and how to get at its password. There are two of
@@ -34,6 +35,7 @@ type globals struct {
 	packMiB       uint
 	noPassword    bool
 	options       []string
+	store         wiring.StoreOptions // what options say
 	limitUpload   int
 	limitDownload int
 	noExtraVerify bool
@@ -67,7 +69,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.UintVar(&g.packMiB, "pack-size", 0, "aim at packs of so many `MiB`, 4 to 128 ($VITRINE_PACK_SIZE; default: 16)")
 	f.BoolVar(&g.noExtraVerify, "no-extra-verify", false, "store new data without opening it once more to see that it is sound")
 
-	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable; none exists for local repositories)")
+	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away")
 	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s` (not possible yet)")
 	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s` (not possible yet)")
 	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network")
@@ -93,10 +95,9 @@ func (g *globals) check() error {
 	if g.limitUpload != 0 || g.limitDownload != 0 {
 		return fmt.Errorf("--limit-upload and --limit-download are not possible yet: run the command without them, or under a tool such as ionice")
 	}
-	for _, o := range g.options {
-		if key, _, ok := strings.Cut(o, "="); !ok || key == "" {
-			return fmt.Errorf("--option %q: write it as key=value", o)
-		}
+	var err error
+	if g.store, err = wiring.ParseStoreOptions(g.options); err != nil {
+		return err
 	}
 	switch g.compression {
 	case "auto", "off", "fastest", "better", "max":

@@ -84,7 +84,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 	if ro.Password, err = a.password(ctx, &a.global.access, "new repository", true, a.global.noPassword); err != nil {
 		return err
 	}
-	be, err := wiring.CreateBackend(location)
+	be, err := wiring.CreateBackend(location, a.storeOptions())
 	if err != nil {
 		return fmt.Errorf("create repository: %w", err)
 	}
@@ -104,7 +104,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 
 // vacant refuses a location that holds a repository, before a password is asked for.
 func vacant(ctx context.Context, location string) error {
-	be, err := wiring.OpenBackend(ctx, location)
+	be, err := wiring.OpenBackend(ctx, location, wiring.StoreOptions{})
 	if errors.Is(err, repo.ErrNoRepository) {
 		return nil
 	} else if err != nil {

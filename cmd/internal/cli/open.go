@@ -56,11 +56,18 @@ func (a *app) open(ctx context.Context, s *access, flag string, noPassword bool,
 	if err != nil {
 		return nil, err
 	}
-	be, err := wiring.OpenBackend(ctx, location)
+	be, err := wiring.OpenBackend(ctx, location, a.storeOptions())
 	if err != nil {
 		return nil, err
 	}
 	return a.openWithPassword(ctx, be, s, noPassword, use)
+}
+
+// storeOptions are what -o asks for.
+func (a *app) storeOptions() wiring.StoreOptions {
+	o := a.global.store
+	o.Log = a.print.Logger()
+	return o
 }
 
 func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *access, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {

@@ -44,20 +44,18 @@ func withoutPassword(location string) string {
 
 // OpenBackend opens the store at the location and makes sure that a repository is in it;
 // none is an error of class repo.ErrNoRepository.
-//
-// Wrappers stand in this order, from the verb to the disk: none yet, because a local disk needs
-// neither retries nor limits.
-func OpenBackend(ctx context.Context, location string) (backend.Backend, error) {
+func OpenBackend(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
 	dir, err := LocalDir(location)
 	if err != nil {
 		return nil, err
 	}
-	be, err := local.Open(dir)
+	disk, err := local.Open(dir)
 	if errors.Is(err, backend.ErrNotExist) {
 		return nil, noRepository("local:"+dir, "the directory is not there")
 	} else if err != nil {
 		return nil, err
 	}
+	be := o.wrap(disk)
 	_, err = be.Stat(ctx, backend.File{Kind: backend.Config})
 	if errors.Is(err, backend.ErrNotExist) {
 		return nil, errors.Join(noRepository(be.Location(), "there is no config file in it"), be.Close())
@@ -72,7 +70,7 @@ func noRepository(location, why string) error {
 }
 
 // CreateBackend makes the store for a new repository at the location.
-func CreateBackend(location string) (backend.Backend, error) {
+func CreateBackend(location string, o StoreOptions) (backend.Backend, error) {
 	dir, err := LocalDir(location)
 	if err != nil {
 		return nil, err
@@ -83,7 +81,7 @@ func CreateBackend(location string) (backend.Backend, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return be, nil
+	return o.wrap(be), nil
 }
 
 // Options say how a repository is opened.

@@ -43,7 +43,7 @@ func TestLocalDir(t *testing.T) {
 func TestNoRepository(t *testing.T) {
 	empty := t.TempDir()
 	for _, dir := range []string{empty, filepath.Join(empty, "missing")} {
-		if _, err := OpenBackend(t.Context(), dir); !errors.Is(err, repo.ErrNoRepository) {
+		if _, err := OpenBackend(t.Context(), dir, StoreOptions{}); !errors.Is(err, repo.ErrNoRepository) {
 			t.Errorf("OpenBackend(%s) = %v, want ErrNoRepository", dir, err)
 		}
 	}
@@ -53,7 +53,7 @@ func TestNoRepository(t *testing.T) {
 func newRepository(t *testing.T, password string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "repo")
-	be, err := CreateBackend(dir)
+	be, err := CreateBackend(dir, StoreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func newRepository(t *testing.T, password string) string {
 
 func open(ctx context.Context, t *testing.T, dir string, o Options) (*repo.Repository, error) {
 	t.Helper()
-	be, err := OpenBackend(ctx, dir)
+	be, err := OpenBackend(ctx, dir, StoreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func open(ctx context.Context, t *testing.T, dir string, o Options) (*repo.Repos
 
 func TestOpenRepository(t *testing.T) {
 	dir := newRepository(t, "secret")
-	if _, err := CreateBackend(dir); !errors.Is(err, repo.ErrExists) {
+	if _, err := CreateBackend(dir, StoreOptions{}); !errors.Is(err, repo.ErrExists) {
 		t.Errorf("CreateBackend over a repository: %v, want ErrExists", err)
 	}
 	if _, err := open(t.Context(), t, dir, Options{Password: []byte("wrong")}); !errors.Is(err, repo.ErrWrongPassword) {
