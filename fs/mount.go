@@ -145,35 +145,6 @@ func (s *Server) serve(life context.Context, every time.Duration) {
 
 func (n *nodes) closeCaches() error { return errors.Join(n.blobs.Close(), n.tree.Close()) }
 
-// refresh looks for new snapshots until life ends.
-func (s *Server) refresh(life context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	failing := false
-	for {
-		select {
-		case <-life.Done():
-			return
-		case <-tick.C:
-		}
-		began := time.Now()
-		changed, err := s.nodes.tree.Refresh(life)
-		if life.Err() != nil {
-			return
-		}
-		s.nodes.stats.refreshed(began, 0, err)
-		if err != nil && !failing {
-			s.log.Warn("cannot look for new snapshots; trying on", "err", err)
-		}
-		failing = err != nil
-		for _, id := range changed {
-			// The kernel forgets the listing and the attributes. Names are not
-			// worth a notification: they expire after listTimeout.
-			s.fuse.InodeNotify(uint64(id), 0, 0)
-		}
-	}
-}
-
 // Unmount takes the file system away. When programs still use it, it is detached from the
 // directory tree at once and goes on serving those until they leave. Either way
 // Wait returns when the last one has left.

@@ -18,8 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vitrine/fs/tree/treetest"
-	"vitrine/repo/backend"
-	"vitrine/repo/snapshot"
 )
 
 // small is a source with one snapshot of one file.
@@ -206,36 +204,6 @@ func TestRow22BusyUnmount(t *testing.T) {
 	settle(t, before)
 }
 
-// MOUNT-CASES row 14, as far as this issue goes: a new snapshot shows up, and nobody waits
-// for it.
-func TestRow14NewSnapshots(t *testing.T) {
-	src := small(t)
-	src.AddSnapshot(time.Date(2020, 1, 3, 0, 0, 0, 0, time.UTC), src.Tree(), nil)
-	dir := mountTest(t, src, Options{RefreshEvery: 50 * time.Millisecond})
-	list := func() string { return sh(t, dir, "ls -1 snapshots; readlink snapshots/latest; ls hosts") }
-	list()
-	added := src.AddSnapshot(time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), src.Tree(src.File("new", "new")),
-		func(s *snapshot.Snapshot) { s.Hostname = "another" })
-	want := "2020-01-02T03:04:05Z\n2020-01-03T00:00:00Z\n2021-01-01T00:00:00Z\nlatest\n2021-01-01T00:00:00Z\nanother\nhost\n"
-	eventually(t, func() error {
-		if got := list(); got != want {
-			return fmt.Errorf("lists: %s", got)
-		}
-		return nil
-	})
-	if got := sh(t, dir, "cat snapshots/latest/new"); got != "new" {
-		t.Errorf("content of the new snapshot: %q", got)
-	}
-	src.RemoveSnapshot(added.ID)
-	eventually(t, func() error {
-		got := list()
-		if strings.Contains(got, "2021") || strings.Contains(got, "another") {
-			return fmt.Errorf("a removed snapshot is still there: %s", got)
-		}
-		return nil
-	})
-}
-
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
@@ -248,40 +216,6 @@ func eventually(t *testing.T, check func() error) {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// hangingLists blocks when snapshots are listed, after the first time.
-type hangingLists struct {
-	*treetest.Source
-	first chan struct{} // holds one token
-	gate  chan struct{}
-}
-
-func (h *hangingLists) ListFiles(ctx context.Context, kind backend.Kind) ([]backend.Info, error) {
-	select {
-	case <-h.first:
-	default:
-		select {
-		case <-h.gate:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return h.Source.ListFiles(ctx, kind)
-}
-
-func TestRow14RefreshBlocksNobody(t *testing.T) {
-	src := small(t)
-	h := &hangingLists{Source: src, first: make(chan struct{}, 1), gate: make(chan struct{})}
-	h.first <- struct{}{}
-	dir := mountTest(t, h, Options{RefreshEvery: time.Millisecond})
-	defer close(h.gate)
-	time.Sleep(50 * time.Millisecond) // the refresher hangs by now
-	start := time.Now()
-	sh(t, dir, "ls -lR . >/dev/null; cat snapshots/latest/f")
-	if d := time.Since(start); d > 2*time.Second {
-		t.Errorf("reading took %v", d)
 	}
 }
 

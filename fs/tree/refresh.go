@@ -17,11 +17,23 @@ import (
 // loadParallel is how many snapshot files are read at once.
 const loadParallel = 8
 
-// Refresh makes the lists show the snapshots that are in the repository now and returns the
-// lists that changed. It reads only snapshot files it has not seen. Readers go on with the old lists
-// until the new ones are complete. A snapshot that cannot be read is told to the log, once, left
-// out, and tried again by the next Refresh; the error is that of the listing.
-func (t *Tree) Refresh(ctx context.Context) (changed []NodeID, err error) {
+// Change is what a Refresh did to one list.
+type Change struct {
+	List NodeID
+	// Names are the entries that are gone, or are another node now. Entries that are new
+	// are not among them.
+	Names []string
+}
+
+// Refresh makes the lists show the snapshots that are in the repository now and returns what
+// changed. It reads only snapshot files it has not seen, and has the index read before it shows a
+// new snapshot, so that nobody who looks into one waits for index files. Readers go on with
+// the old lists until the new ones are complete.
+//
+// A snapshot that cannot be read is told to the log, once, left out, and tried again by the next
+// Refresh. The error is that of the listing, and then nothing changed; or that of the index, and
+// then the changes hold all the same: who misses a blob looks for index files himself.
+func (t *Tree) Refresh(ctx context.Context) ([]Change, error) {
 	t.refreshMu.Lock()
 	defer t.refreshMu.Unlock()
 	t.huge.expire(time.Now())
@@ -29,8 +41,30 @@ func (t *Tree) Refresh(ctx context.Context) (changed []NodeID, err error) {
 	if err != nil {
 		return nil, err
 	}
+	fresh, gone := t.compare(infos)
+	loaded, err := t.loadSnapshots(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	if len(loaded) == 0 && len(gone) == 0 {
+		return nil, nil
+	}
+	var indexErr error
+	if old := t.view.Load(); old.shows && anyShown(loaded) { // before the first view the index is as new as can be
+		indexErr = t.src.RefreshIndex(ctx)
+	}
+	for _, id := range gone {
+		delete(t.known, id)
+	}
+	for id, sn := range loaded {
+		t.known[id] = sn
+	}
+	return t.show(), indexErr
+}
+
+// compare returns the snapshots listed that are not known, and those known that are not listed.
+func (t *Tree) compare(infos []backend.Info) (fresh, gone []blob.ID) {
 	present := make(map[blob.ID]bool, len(infos))
-	var fresh []blob.ID
 	for _, info := range infos {
 		id, err := blob.ParseID(info.Name)
 		if err != nil {
@@ -41,30 +75,25 @@ func (t *Tree) Refresh(ctx context.Context) (changed []NodeID, err error) {
 			fresh = append(fresh, id)
 		}
 	}
-	gone := 0
 	for id := range t.known {
 		if !present[id] {
-			gone++
+			gone = append(gone, id)
 		}
 	}
-	if len(fresh) == 0 && gone == 0 {
-		return nil, nil
-	}
-	loaded, err := t.loadSnapshots(ctx, fresh)
-	if err != nil {
-		return nil, err
-	}
-	if len(loaded) == 0 && gone == 0 {
-		return nil, nil
-	}
-	for id := range t.known {
-		if !present[id] {
-			delete(t.known, id)
+	return fresh, gone
+}
+
+func anyShown(loaded map[blob.ID]*snapshot.Snapshot) bool {
+	for _, sn := range loaded {
+		if sn != nil {
+			return true
 		}
 	}
-	for id, sn := range loaded {
-		t.known[id] = sn
-	}
+	return false
+}
+
+// show replaces the view by one of all known snapshots.
+func (t *Tree) show() []Change {
 	shown := make([]*snapshot.Snapshot, 0, len(t.known))
 	for _, sn := range t.known {
 		if sn != nil {
@@ -74,8 +103,9 @@ func (t *Tree) Refresh(ctx context.Context) (changed []NodeID, err error) {
 	sortSnapshots(shown)
 	old := t.view.Load()
 	v := buildView(shown, t.templates, t.timeForm, old, time.Now())
+	v.shows = true
 	t.view.Store(v)
-	return v.changed(old), nil
+	return v.changes(old)
 }
 
 // loadSnapshots reads snapshot files. The result has nil for those that are not to be shown, and

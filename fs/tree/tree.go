@@ -59,6 +59,9 @@ type Source interface {
 	LoadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot, error)
 	// LookupBlob tells where a blob is stored and how long it is; false when unknown.
 	LookupBlob(h blob.Handle) (blob.Location, bool, error)
+	// RefreshIndex makes lookups know the index files that are there now, reading those that
+	// are new. Lookups go on meanwhile.
+	RefreshIndex(ctx context.Context) error
 	// ReadBlob returns the verified plain bytes, appended to buf[:0]. For a blob that is
 	// unknown or whose pack is gone it looks for newer index files first.
 	ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error)

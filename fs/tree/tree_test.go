@@ -5,7 +5,6 @@ import (
 	"errors"
 	iofs "io/fs"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +31,7 @@ func open(t *testing.T, src *treetest.Source, o tree.Options) *tree.Tree {
 	return tr
 }
 
-func refresh(t *testing.T, tr *tree.Tree) []tree.NodeID {
+func refresh(t *testing.T, tr *tree.Tree) []tree.Change {
 	t.Helper()
 	changed, err := tr.Refresh(t.Context())
 	if err != nil {
@@ -201,16 +200,16 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("%d snapshot files read, want 1", n)
 	}
 
-	added := src.AddSnapshot(day.Add(time.Hour), root, nil)
-	changed := refresh(t, tr)
-	want := []string{"/hosts/host", "/ids", "/snapshots"}
-	var got []string
-	for _, id := range changed {
-		got = append(got, tr.Path(t.Context(), id))
+	if n := src.IndexRefreshes(); n != 0 {
+		t.Errorf("the index was read %d times before there was a new snapshot", n)
 	}
-	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
+	added := src.AddSnapshot(day.Add(time.Hour), root, nil)
+	want := map[string][]string{"/hosts/host": {"latest"}, "/ids": {"latest"}, "/snapshots": {"latest"}}
+	if diff := cmp.Diff(want, changes(t, tr)); diff != "" {
 		t.Errorf("changed lists: %s", diff)
+	}
+	if n := src.IndexRefreshes(); n != 1 {
+		t.Errorf("the index was read %d times, want 1", n)
 	}
 	if n := src.SnapshotLoads(); n != 2 {
 		t.Errorf("%d snapshot files read, want 2", n)
@@ -235,7 +234,11 @@ func TestRefresh(t *testing.T) {
 
 	held := at(t, tr, "ids/"+added.ID.Short()) // somebody sits in it
 	src.RemoveSnapshot(added.ID)
-	refresh(t, tr)
+	name := added.Time.Format(time.RFC3339)
+	want = map[string][]string{"/hosts/host": {name, "latest"}, "/ids": {added.ID.Short(), "latest"}, "/snapshots": {name, "latest"}}
+	if diff := cmp.Diff(want, changes(t, tr)); diff != "" {
+		t.Errorf("changed lists: %s", diff)
+	}
 	if _, err := lookup(t.Context(), tr, "ids/"+added.ID.Short()); !errors.Is(err, tree.ErrNoEntry) {
 		t.Errorf("a removed snapshot: %v", err)
 	}
@@ -244,6 +247,62 @@ func TestRefresh(t *testing.T) {
 	}
 	if got := tr.Path(t.Context(), held.ID); got != "/ids/"+added.ID.Short() {
 		t.Errorf("path of a removed snapshot: %s", got)
+	}
+}
+
+// changes refreshes and returns the names that are not what they were, by the path of their list.
+func changes(t *testing.T, tr *tree.Tree) map[string][]string {
+	t.Helper()
+	names := make(map[string][]string)
+	for _, c := range refresh(t, tr) {
+		names[tr.Path(t.Context(), c.List)] = c.Names
+	}
+	return names
+}
+
+// A list that goes, and a name that goes to another snapshot.
+func TestRefreshReplaces(t *testing.T) {
+	src := treetest.New(t)
+	tr := open(t, src, tree.Options{PathTemplates: []string{"%h/%t/x"}})
+	tag := func(tags ...string) func(*snapshot.Snapshot) { return func(sn *snapshot.Snapshot) { sn.Tags = tags } }
+	first := src.AddSnapshot(day, src.Tree(), tag("a", "b"))
+	src.AddSnapshot(day.Add(time.Hour), src.Tree(), tag("a"))
+	want := map[string][]string{"/": nil, "/host": nil, "/host/a": nil, "/host/b": nil}
+	if diff := cmp.Diff(want, changes(t, tr)); diff != "" {
+		t.Errorf("the first ones: %s", diff)
+	}
+	src.RemoveSnapshot(first.ID)
+	got := changes(t, tr)
+	delete(want, "/")
+	// x-1 is now x; the list b is gone, and so is its path.
+	if names := got["/host/a"]; !cmp.Equal(names, []string{"latest", "x", "x-1"}) {
+		t.Errorf("in the list that stays: %q", names)
+	}
+	if names := got["/host"]; !cmp.Equal(names, []string{"b"}) {
+		t.Errorf("in the list above: %q", names)
+	}
+	if len(got) != 3 {
+		t.Errorf("lists that changed: %v", got)
+	}
+}
+
+// A new snapshot shows up even if the index cannot be read: what it has in common with others reads.
+func TestRefreshWithoutIndex(t *testing.T) {
+	src := treetest.New(t)
+	root := src.Tree()
+	src.AddSnapshot(day, root, nil)
+	tr := open(t, src, tree.Options{})
+	src.AddSnapshot(day.Add(time.Hour), root, nil)
+	src.FailIndex(errors.New("index is away"))
+	changed, err := tr.Refresh(t.Context())
+	if err == nil || len(changed) != 3 {
+		t.Errorf("%v changed, %v", changed, err)
+	}
+	if got := names(t, tr, "snapshots"); len(got) != 3 {
+		t.Errorf("snapshots: %q", got)
+	}
+	if changed, err := tr.Refresh(t.Context()); err != nil || changed != nil {
+		t.Errorf("the next time: %v changed, %v", changed, err)
 	}
 }
 

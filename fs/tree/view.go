@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -17,6 +18,8 @@ type view struct {
 	links map[NodeID]*item // every symlink `latest`, by ID
 
 	bytes, files uint64 // of all snapshots, as their summaries say
+
+	shows bool // made by a Refresh
 }
 
 // list is a directory of the view.
@@ -178,27 +181,40 @@ func (d *draft) freeze(v *view, id, parent NodeID, old *view, now snapshot.Times
 }
 
 // sameItems tells whether a reader of the list would see no difference.
-func (l *list) sameItems(o *list) bool {
-	return slices.EqualFunc(l.items, o.items, func(a, b item) bool {
-		return a.name == b.name && a.sn == b.sn && a.target == b.target && (a.below == nil) == (b.below == nil)
-	})
+func (l *list) sameItems(o *list) bool { return slices.EqualFunc(l.items, o.items, sameItem) }
+
+func sameItem(a, b item) bool {
+	return a.name == b.name && a.sn == b.sn && a.target == b.target && (a.below == nil) == (b.below == nil)
 }
 
-// changed returns the lists of v or old that are not the same in the other.
-func (v *view) changed(old *view) []NodeID {
-	var ids []NodeID
+// changes returns the lists of v or old that are not the same in the other, by ID.
+func (v *view) changes(old *view) []Change {
+	var all []Change
 	for id, l := range v.lists {
-		if o := old.lists[id]; o == nil || !l.sameItems(o) {
-			ids = append(ids, id)
+		if o := old.lists[id]; o == nil {
+			all = append(all, Change{List: id})
+		} else if !l.sameItems(o) {
+			all = append(all, Change{List: id, Names: l.lost(o)})
 		}
 	}
-	for id := range old.lists {
+	for id, o := range old.lists {
 		if v.lists[id] == nil {
-			ids = append(ids, id)
+			all = append(all, Change{List: id, Names: (&list{}).lost(o)})
 		}
 	}
-	slices.Sort(ids)
-	return ids
+	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.List, b.List) })
+	return all
+}
+
+// lost returns the names of old that l has not, or has for something else.
+func (l *list) lost(old *list) (names []string) {
+	for i := range old.items {
+		was := &old.items[i]
+		if is := l.find(was.name); is == nil || !sameItem(*is, *was) {
+			names = append(names, was.name)
+		}
+	}
+	return names
 }
 
 func timespec(t time.Time) snapshot.Timespec {

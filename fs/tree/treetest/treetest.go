@@ -29,7 +29,9 @@ type Source struct {
 	hidden    map[blob.Handle]bool
 	reads     map[blob.Handle]int
 	loads     map[blob.ID]int
+	refreshes int
 	listErr   error
+	indexErr  error
 	gate      chan struct{}
 }
 
@@ -86,6 +88,17 @@ func (s *Source) LookupBlob(h blob.Handle) (blob.Location, bool, error) {
 	return blob.Location{Pack: Pack, LengthBytes: uint32(len(p) + blob.SealOverheadBytes)}, true, nil
 }
 
+// RefreshIndex finds what was hidden.
+func (s *Source) RefreshIndex(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refreshes++
+	if s.indexErr == nil {
+		clear(s.hidden)
+	}
+	return s.indexErr
+}
+
 // ReadBlob returns a blob, unless it was broken. It waits while the gate is closed.
 func (s *Source) ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
 	s.mu.Lock()
@@ -129,6 +142,13 @@ func (s *Source) SnapshotLoads() (n int) {
 	return n
 }
 
+// IndexRefreshes tells how often RefreshIndex was called.
+func (s *Source) IndexRefreshes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refreshes
+}
+
 // Break makes reading a blob fail; nil mends it. A snapshot is broken by a Handle with its ID
 // and type Data.
 func (s *Source) Break(h blob.Handle, err error) {
@@ -160,6 +180,13 @@ func (s *Source) FailLists(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listErr = err
+}
+
+// FailIndex makes RefreshIndex fail; nil mends it.
+func (s *Source) FailIndex(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.indexErr = err
 }
 
 // CloseGate makes every ReadBlob wait until the function that it returns is called.
