@@ -42,13 +42,13 @@ type damageKey struct {
 }
 
 // add notes that a range of a node cannot be read; describe is called only when it is listed, without
-// a lock. The time is filled in.
+// a lock. The time is filled in, and the path made valid.
 func (d *damages) add(node tree.NodeID, from uint64, describe func() Damage) {
 	if !d.fresh(damageKey{node, from}) {
 		return
 	}
 	one := describe()
-	one.Time = time.Now()
+	one.Time, one.Path = time.Now(), validPath(one.Path)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.list) < maxDamages {
@@ -75,5 +75,8 @@ func (d *damages) fresh(key damageKey) bool {
 func (d *damages) all() (list []Damage, total int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.list == nil {
+		return []Damage{}, 0
+	}
 	return d.list[:len(d.list):len(d.list)], len(d.known)
 }

@@ -21,6 +21,10 @@
 // others anyway. Whoever waits for pages of a file can still be killed: the kernel reads those in
 // the background.
 //
+// # Status
+//
+// .vitrine/status below the mount point tells how the mount is (Status), see control.
+//
 // # Errors
 //
 // What is damaged or missing is EIO for just the range, and a line in the log with path, blob
@@ -69,6 +73,12 @@ type Options struct {
 	// RepoPath is the repository's directory when it is on a local disk: Mount refuses a
 	// mount point that would cover it or lies in it, and df shows the numbers of its disk.
 	RepoPath string
+	// RepoName is what /proc/mounts, df and the status call the repository, without user and
+	// password; "" says vitrine. RepoID is the ID in its config, for the status.
+	RepoName, RepoID string
+	// Traffic counts the requests to the store, for the status; nil leaves them out. It is
+	// called in parallel.
+	Traffic func() Traffic
 
 	// Log receives what goes wrong while serving; nil discards it.
 	Log *slog.Logger
@@ -76,7 +86,7 @@ type Options struct {
 
 // Defaults of Options.
 const (
-	DefaultCacheBytes = 256 << 20
+	DefaultCacheBytes = 512 << 20
 	DefaultRefresh    = 3 * time.Second
 )
 

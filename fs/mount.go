@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,10 +33,16 @@ const (
 
 // Server is a mounted file system.
 type Server struct {
-	dir   string
-	fuse  *fuse.Server
-	nodes *nodes
-	log   *slog.Logger
+	dir     string
+	fuse    *fuse.Server
+	nodes   *nodes
+	control *control
+	log     *slog.Logger
+
+	began       time.Time
+	budgetBytes int64            // Options.CacheBytes
+	repository  RepositoryStatus // for Status
+	traffic     func() Traffic   // Options.Traffic
 
 	stop context.CancelFunc // ends the loads, the refresher and the readahead
 	done chan struct{}      // closed when all that served has stopped
@@ -79,8 +86,13 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 	}
 	n.stats.refreshed(began, 0, nil)
 	n.ahead = newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id, &n.stats.ahead) })
-	s := &Server{dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{})}
-	if s.fuse, err = newServer(layer(n), dir, mountOptions(&o)); err != nil {
+	s := &Server{
+		dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{}),
+		began: time.Now(), budgetBytes: o.CacheBytes, traffic: o.Traffic,
+		repository: RepositoryStatus{ID: o.RepoID, Location: o.RepoName},
+	}
+	s.control = newControl(layer(n), uint32(os.Getuid()), uint32(os.Getgid()), s.statusJSON, &n.stats.reads)
+	if s.fuse, err = newServer(s.control, dir, mountOptions(&o)); err != nil {
 		stop()
 		if m, findErr := findMount(dir); findErr == nil && m.fsType == fsType {
 			detach(dir, true) // it was mounted, and then the kernel and we did not agree
@@ -100,7 +112,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 // mountOptions are what DESIGN.md section 4 measured as best.
 func mountOptions(o *Options) *fuse.MountOptions {
 	m := &fuse.MountOptions{
-		AllowOther: o.AllowOther, FsName: "vitrine", Name: "vitrine",
+		AllowOther: o.AllowOther, FsName: cmp.Or(o.RepoName, "vitrine"), Name: "vitrine",
 		Options:                  []string{"ro"},
 		DirectMountStrict:        os.Geteuid() == 0, // fusermount can do no more than root; see inherit.go
 		DirectMountFlags:         unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY | unix.MS_NOATIME,
