@@ -9,18 +9,17 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// go-fuse opens two files that child processes inherit: /dev/fuse, when it mounts without
-// fusermount, and for a moment a file of the new mount. Neither may get into a child, such as
-// the one that builds an index cache. With the first, the kernel would not end the mount
-// when we are gone; with the second, the mount would be busy as long as the child lives;
-// and with both, a child that waits for our end, while our end waits for the kernel's FLUSH
-// of a file that only the child could answer, hangs until somebody aborts the connection.
+// go-fuse opens /dev/fuse without O_CLOEXEC when it mounts without fusermount. It must not get into
+// a child process, such as the one that builds an index cache: the kernel would not end the mount
+// when we are gone.
 //
 // syscall.ForkLock keeps other goroutines from starting children meanwhile. Nothing
 // below starts one itself, or it would wait for ever: with DirectMountStrict go-fuse never
-// starts fusermount, and without it the lock is not taken while it may.
+// starts fusermount, and without it the lock is not taken.
 
-// newServer mounts.
+// newServer mounts. The server's WaitMount must not be called: it has nothing to wait for, since
+// INIT was answered when this returns, and it opens a file of the mount. Whoever uses the mount the
+// moment it answers, and then unmounts it, would find it busy because of us.
 func newServer(raw fuse.RawFileSystem, dir string, o *fuse.MountOptions) (*fuse.Server, error) {
 	if !o.DirectMountStrict {
 		return fuse.NewServer(raw, dir, o) // fusermount gives us a descriptor that is not inherited
@@ -32,13 +31,6 @@ func newServer(raw fuse.RawFileSystem, dir string, o *fuse.MountOptions) (*fuse.
 		return nil, err
 	}
 	return server, keepFromChildren("/dev/fuse")
-}
-
-// waitMount returns when the mount answers.
-func waitMount(server *fuse.Server) error {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	return server.WaitMount()
 }
 
 // keepFromChildren sets the close-on-exec flag of every descriptor of the file.

@@ -9,7 +9,7 @@ import (
 )
 
 // Children started at any moment of a mount's life get no file of it: neither /dev/fuse nor
-// what go-fuse opens below the mount point.
+// what go-fuse would open below the mount point.
 func TestChildrenInheritNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var children sync.WaitGroup
@@ -33,7 +33,11 @@ func TestChildrenInheritNothing(t *testing.T) {
 		})
 	}
 	for range 30 {
-		dir, s := mountServer(t, small(t), Options{})
+		dir := mountPoint(t)
+		s, err := Mount(ctx, dir, small(t), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		sh(t, dir, "ls snapshots/latest >/dev/null")
 		if err := s.Unmount(); err != nil {
 			t.Fatal(err)

@@ -71,8 +71,8 @@ func mountServer(t testing.TB, src Source, o Options) (string, *Server) {
 	return dir, s
 }
 
-// mountCounted also counts the requests.
-func mountCounted(t testing.TB, src Source, o Options) (string, *Server, *counter) {
+// mountPoint returns an empty directory that everybody can reach.
+func mountPoint(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(workDir(t), "mnt")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -82,6 +82,13 @@ func mountCounted(t testing.TB, src Source, o Options) (string, *Server, *counte
 		t.Fatal(err)
 	}
 	mountDirs.Store(dir, true)
+	return dir
+}
+
+// mountCounted also counts the requests.
+func mountCounted(t testing.TB, src Source, o Options) (string, *Server, *counter) {
+	t.Helper()
+	dir := mountPoint(t)
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(&logWriter{t: t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}
@@ -91,6 +98,9 @@ func mountCounted(t testing.TB, src Source, o Options) (string, *Server, *counte
 		return c
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.fuse.WaitMount(); err != nil { // because tests open files by package os, see Mount
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -54,6 +54,10 @@ type Server struct {
 // Mount shows the snapshots of src below dir. It returns when they can be read there. ctx
 // bounds only the setting up; the mount lasts until Unmount, or until somebody else
 // unmounts dir.
+//
+// The process that mounts must not open regular files of the mount by package os while nobody
+// else has: the runtime adds them to its epoll set, for which the kernel asks the mount, and
+// does not yield the processor that the answer needs.
 func Mount(ctx context.Context, dir string, src Source, o Options) (*Server, error) {
 	return mount(ctx, dir, src, o, func(n *nodes) fuse.RawFileSystem { return n })
 }
@@ -100,9 +104,6 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), n.closeCaches())
 	}
 	go s.serve(life, o.RefreshEvery)
-	if err := waitMount(s.fuse); err != nil {
-		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), s.Unmount())
-	}
 	if err := raiseReadahead(dir); err != nil {
 		s.log.Debug("kernel readahead stays as it is", "err", err)
 	}
