@@ -49,7 +49,7 @@ var littleTree = sync.OnceValues(func() (string, error) {
 
 var largeTree = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(base, "large")
-	if err := sample.CopyUntil(dir, 50_000, 2<<30); err != nil {
+	if err := sample.CopySome(dir, 50_000, 2<<30); err != nil {
 		return "", err
 	}
 	return dir, addMade(filepath.Join(dir, "made"))
