@@ -32,8 +32,8 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 accept: setup ## acceptance tests in their long form (about half an hour, 6 GiB in /dev/shm)
 	VITRINE_ACCEPT=long go test -count=1 -timeout 3h -v ./scripts/accept
 
-bench: setup build ## measure against Debian's restic, write scripts/bench/RESULTS.md (DATA=directory)
-	go run ./scripts/bench -vitrine bin/vitrine $(if $(DATA),-data "$(DATA)")
+bench: setup build ## measure against Debian's restic, write scripts/bench/RESULTS.md (RUNS=1 ONLY=mount,large DATA=directory)
+	go run ./scripts/bench -vitrine bin/vitrine $(if $(RUNS),-runs $(RUNS)) $(if $(ONLY),-only $(ONLY)) $(if $(DATA),-data "$(DATA)")
 
 clean: ## remove what was built
 	rm -rf bin

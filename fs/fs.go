@@ -63,8 +63,8 @@ type Options struct {
 	// TimeTemplate formats %T, as time.Format does; "" means time.RFC3339.
 	TimeTemplate string
 
-	// CacheBytes bounds the plain blobs, parsed trees and file layouts held in RAM; 0 means
-	// DefaultCacheBytes(). Less than MinCacheBytes is no error, but reading gets slow.
+	// CacheBytes bounds the plain blobs, parsed trees and file layouts held in RAM;
+	// 0 means an eighth of the machine's RAM, at most DefaultCacheBytes.
 	CacheBytes int64
 	// RefreshEvery is the time between two looks for new snapshots; 0 means
 	// DefaultRefresh, negative means never.
@@ -86,9 +86,8 @@ type Options struct {
 
 // Defaults of Options.
 const (
-	MinCacheBytes   = 16 << 20 // the largest chunks are 8 MiB
-	maxDefaultBytes = 512 << 20
-	DefaultRefresh  = 3 * time.Second
+	DefaultCacheBytes = 512 << 20
+	DefaultRefresh    = 3 * time.Second
 )
 
 // DefaultPathTemplates is the layout of a mount.
@@ -96,7 +95,7 @@ var DefaultPathTemplates = tree.DefaultPathTemplates
 
 func (o *Options) setDefaults() {
 	if o.CacheBytes == 0 {
-		o.CacheBytes = DefaultCacheBytes()
+		o.CacheBytes = defaultCacheBytes()
 	}
 	if o.RefreshEvery == 0 {
 		o.RefreshEvery = DefaultRefresh
@@ -106,11 +105,10 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// DefaultCacheBytes is 512 MiB, or an eighth of the machine's RAM where that is less.
-func DefaultCacheBytes() int64 {
+func defaultCacheBytes() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
-		return maxDefaultBytes
+		return DefaultCacheBytes
 	}
-	return min(maxDefaultBytes, int64(info.Totalram)*int64(info.Unit)/8)
+	return min(DefaultCacheBytes, int64(info.Totalram)*int64(info.Unit)/8)
 }

@@ -1,9 +1,10 @@
 // Command bench measures vitrine against Debian's restic and against the plain tools, all in
-// one run on one machine, and writes the figures with their ratios to RESULTS.md beside it.
+// one run on one machine, and writes the figures with their ratios and targets to RESULTS.md
+// beside it.
 //
-// Everything happens below one directory in memory (/dev/shm). Each program has its own
-// repository for backups and its own caches; mounts and restores of both read the same
-// repository, the one that restic wrote.
+// Everything happens below one directory in memory (/dev/shm), which takes 11 GiB at most. It is made of
+// sections, each of which can be run alone (-only); a section that fails is reported, and the
+// others go on.
 package main
 
 import (
@@ -18,18 +19,72 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"vitrine/scripts/internal/sample"
 )
 
 // bench is one run: where it works and what it found so far.
 type bench struct {
 	vitrine string // binary
 	work    string // everything below is ours and goes away
-	source  string // the directory that is backed up
+	data    string // what the user wants backed up; "" for a sample of this machine
 	runs    int    // how often each figure is measured; the median counts
-	entries int    // of the index in the scale test; 0 leaves it out
+	scale   scale
 	report  report
+
+	source string           // of the tree sections, once somebody needs it
+	peaks  map[string]int64 // largest resident memory of any mount, by program
+	budget int64            // bytes that vitrine's mount says it may keep; 0 while unknown
+}
+
+// scale is how large the data are.
+type scale struct {
+	files     int // of the sample
+	sizeBytes int64
+	fileBytes int64 // of the one huge file
+	farBytes  int64 // of the file behind a slow line
+	farFiles  int   // small files behind a slow line
+	wide      int   // entries of the one huge directory
+	many      int   // entries to walk over
+	entries   int   // of the index
+	stream    int64 // bytes that each of 16 readers reads
+	snapshots int   // that appear while others read
+}
+
+func fullScale() scale {
+	return scale{
+		files: 80_000, sizeBytes: 2_800 << 20, fileBytes: 4 << 30, farBytes: 1 << 30, farFiles: 10_000,
+		wide: 1_000_000, many: 10_000_000, entries: 2_000_000, stream: 64 << 20, snapshots: 20,
+	}
+}
+
+// divide makes everything smaller, to try the bench itself.
+func (s scale) divide(by int) scale {
+	n := int64(by)
+	return scale{
+		files: s.files / by, sizeBytes: s.sizeBytes / n, fileBytes: s.fileBytes / n, farBytes: s.farBytes / n, farFiles: s.farFiles / by,
+		wide: s.wide / by, many: s.many / by, entries: s.entries / by, stream: s.stream / n, snapshots: s.snapshots,
+	}
+}
+
+// section is a part of the bench that can run alone.
+type section struct {
+	name string
+	tree bool // uses the sample of real files and its repositories
+	run  func(*bench, context.Context) error
+}
+
+// sections in the order in which they run. Those that need the sample come first, so that it can
+// make room for the others.
+var sections = []section{
+	{"backup", true, (*bench).backups},
+	{"mount", true, (*bench).views},
+	{"restore", true, (*bench).restores},
+	{"large", false, (*bench).large},
+	{"latency", false, (*bench).latency},
+	{"readers", false, (*bench).readers},
+	{"refresh", false, (*bench).refresh},
+	{"wide", false, (*bench).wide},
+	{"many", false, (*bench).many},
+	{"index", false, (*bench).index},
 }
 
 func main() {
@@ -43,28 +98,69 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
-	b := &bench{}
-	var data, workBase, out string
+	b := &bench{peaks: map[string]int64{}}
+	var workBase, out, only string
+	var smaller int
+	names := make([]string, len(sections))
+	for i, s := range sections {
+		names[i] = s.name
+	}
 	flag.StringVar(&b.vitrine, "vitrine", "bin/vitrine", "the `binary` to measure")
-	flag.StringVar(&data, "data", "", "the `directory` to back up (default: a copy of the Go module cache, Go and parts of /usr, 50 000 files and 2 GiB)")
+	flag.StringVar(&b.data, "data", "", "the `directory` to back up (default: a sample of the Go module cache, Go and /usr, 80 000 files and 2.8 GiB)")
 	flag.StringVar(&workBase, "work", "/dev/shm", "work below this `directory`")
 	flag.StringVar(&out, "out", "scripts/bench/RESULTS.md", "write the table to this `file`")
-	flag.IntVar(&b.runs, "runs", 3, "measure each figure so many times")
-	flag.IntVar(&b.entries, "entries", 4_000_000, "entries of the index in the scale test; 0 for none")
+	flag.StringVar(&only, "only", strings.Join(names, ","), "run only these `sections`")
+	flag.IntVar(&b.runs, "runs", 3, "measure each figure so many times; of restic's mount, once")
+	flag.IntVar(&smaller, "smaller", 1, "divide all sizes by this `number`, to try the bench itself")
 	flag.Parse()
+	chosen, err := choose(only)
+	if err != nil {
+		return err
+	}
+	b.scale = fullScale().divide(max(smaller, 1))
+	if err := b.prepare(workBase); err != nil {
+		return err
+	}
+	began := time.Now()
+	err = b.runSections(ctx, chosen)
+	b.summary()
+	if smaller > 1 {
+		b.report.note("All sizes were divided by %d: this was a try.", smaller)
+	}
+	b.report.note("The run took %v.", time.Since(began).Round(time.Second))
+	b.report.describeMachine(context.WithoutCancel(ctx), b)
+	return errors.Join(err, b.cleanUp(), os.WriteFile(out, []byte(b.report.String()), 0o644))
+}
+
+func choose(only string) ([]section, error) {
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(only, ",") {
+		wanted[name] = true
+	}
+	var chosen []section
+	for _, s := range sections {
+		if wanted[s.name] {
+			chosen = append(chosen, s)
+			delete(wanted, s.name)
+		}
+	}
+	for name := range wanted {
+		return nil, fmt.Errorf("-only: there is no section %q", name)
+	}
+	return chosen, nil
+}
+
+// prepare makes the work directory and looks for the tools. Settings of the caller stay out.
+func (b *bench) prepare(base string) (err error) {
 	if b.vitrine, err = filepath.Abs(b.vitrine); err != nil {
 		return err
 	}
-	for _, tool := range []string{b.vitrine, "restic", "rsync", "tar", "find", "cp"} {
+	for _, tool := range []string{b.vitrine, "restic", "rsync", "tar", "find", "cp", "sha256sum", "fusermount3"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%w; run make setup build", err)
 		}
 	}
-	if b.work, err = os.MkdirTemp(workBase, "vitrine-bench."); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.cleanUp()) }()
-	for _, entry := range os.Environ() { // settings of the caller stay out of it
+	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "RESTIC_") || strings.HasPrefix(name, "VITRINE_") {
 			if err := os.Unsetenv(name); err != nil {
@@ -72,138 +168,66 @@ func run(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := os.WriteFile(b.work+"/password", []byte("bench\n"), 0o600); err != nil {
+	if b.work, err = os.MkdirTemp(base, "vitrine-bench."); err != nil {
 		return err
 	}
-	if b.source = data; data == "" {
-		b.source = b.work + "/source"
-		fmt.Println("bench: gathering 50 000 files and 2 GiB")
-		if err := sample.CopyUntil(b.source, 50_000, 2<<30); err != nil {
-			return err
-		}
-	}
-	if b.source, err = filepath.EvalSymlinks(b.source); err != nil {
-		return err
-	}
-	if b.report.files, b.report.sizeBytes, err = sample.Measure(b.source); err != nil {
-		return err
-	}
-	for _, part := range []func(context.Context) error{b.backups, b.views, b.restores, b.scale} {
-		if err := part(ctx); err != nil {
-			return err
-		}
-	}
-	b.report.describeMachine(ctx, b)
-	return os.WriteFile(out, []byte(b.report.String()), 0o644)
+	return os.WriteFile(b.work+"/password", []byte("bench\n"), 0o600)
 }
 
-// cleanUp unmounts what is left and removes the work directory, never through a mount.
+// runSections goes on after a section that failed, and returns what failed.
+func (b *bench) runSections(ctx context.Context, chosen []section) error {
+	var failed []error
+	for _, s := range chosen {
+		if ctx.Err() != nil {
+			return errors.Join(append(failed, ctx.Err())...)
+		}
+		if !s.tree {
+			if err := b.dropTree(); err != nil {
+				return errors.Join(append(failed, err)...)
+			}
+		}
+		fmt.Printf("bench: section %s\n", s.name)
+		began := time.Now()
+		if err := s.run(b, ctx); err != nil {
+			err = fmt.Errorf("section %s: %w", s.name, err)
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			b.report.note("FAILED: %s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " / "))
+			failed = append(failed, err)
+		}
+		fmt.Printf("bench: section %s took %v\n", s.name, time.Since(began).Round(time.Second))
+	}
+	return errors.Join(failed...)
+}
+
+// summary adds what holds for all sections together.
+func (b *bench) summary() {
+	row := spec{section: "all", title: "largest resident memory of any mount above but that of the huge directory", unit: "MiB"}
+	if b.budget > 0 {
+		row.targets = []target{atMost(float64(b.budget)/(1<<20) + 100)}
+	}
+	for _, who := range []string{"restic", "vitrine"} {
+		if peak := b.peaks[who]; peak > 0 {
+			b.report.add(row, who, value{v: float64(peak) / (1 << 20)})
+		}
+	}
+}
+
+// cleanUp unmounts what is left, says so, and removes the work directory, never through a mount.
 func (b *bench) cleanUp() error {
 	mounts, err := filepath.Glob(b.work + "/mnt-*")
 	if err != nil {
 		return err
 	}
 	for _, dir := range mounts {
-		_ = syscall.Unmount(dir, syscall.MNT_DETACH) // EINVAL when nothing is mounted
+		switch err := syscall.Unmount(dir, syscall.MNT_DETACH); {
+		case err == nil:
+			fmt.Fprintf(os.Stderr, "bench: %s was still mounted and is detached\n", dir)
+		case !errors.Is(err, syscall.EINVAL): // EINVAL: nothing is mounted there
+			return fmt.Errorf("detach %s: %w", dir, err)
+		}
 		if err := os.Remove(dir); err != nil {
 			return fmt.Errorf("left in place because something is mounted: %w", err)
 		}
 	}
 	return os.RemoveAll(b.work)
-}
-
-// program is one of the two peers.
-type program struct {
-	name string
-	path string
-	repo string // for backups
-}
-
-func (b *bench) programs() []program {
-	return []program{
-		{"restic", "restic", b.work + "/repo-restic"},
-		{"vitrine", b.vitrine, b.work + "/repo-vitrine"},
-	}
-}
-
-// command makes a command line of the program on a repository.
-func (b *bench) command(p program, repo string, args ...string) []string {
-	return append([]string{p.path, "--repo", repo, "--password-file", b.work + "/password", "--cache-dir", b.work + "/cache-" + p.name}, args...)
-}
-
-// backups measures the first backup, into a new repository each time, and the unchanged one.
-// The programs take turns, so that a busy minute of the machine hits both.
-func (b *bench) backups(ctx context.Context) error {
-	for range b.runs {
-		for _, p := range b.programs() {
-			if err := errors.Join(os.RemoveAll(p.repo), os.RemoveAll(b.work+"/cache-"+p.name)); err != nil {
-				return err
-			}
-			if _, err := b.run(ctx, b.command(p, p.repo, "init")); err != nil {
-				return err
-			}
-			if err := b.backup(ctx, "first backup", p); err != nil {
-				return err
-			}
-		}
-	}
-	for _, p := range b.programs() {
-		_, size, err := sample.Measure(p.repo)
-		if err != nil {
-			return err
-		}
-		b.report.note("The repository after the first backup by %s has %.1f MiB.", p.name, float64(size)/(1<<20))
-	}
-	for range b.runs {
-		for _, p := range b.programs() {
-			if err := b.backup(ctx, "backup, nothing changed", p); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (b *bench) backup(ctx context.Context, title string, p program) error {
-	u, err := b.run(ctx, b.command(p, p.repo, "backup", b.source))
-	if err == nil {
-		b.report.add("backup", title, p.name, u)
-	}
-	return err
-}
-
-// restores measures how a whole snapshot comes back: by cp from a fresh mount, the mount's
-// start included, or by restic restore.
-func (b *bench) restores(ctx context.Context) error {
-	ps := b.programs()
-	target := b.work + "/restored"
-	for range b.runs {
-		u, err := b.run(ctx, b.command(ps[0], ps[0].repo, "restore", "latest", "--target", target))
-		if err != nil {
-			return err
-		}
-		b.report.add("restore", "restic restore / mount + cp -a", "restic", u)
-		if err := os.RemoveAll(target); err != nil {
-			return err
-		}
-
-		start := time.Now()
-		m, err := b.mount(ctx, ps[1], ps[0].repo)
-		if err != nil {
-			return err
-		}
-		u, err = b.run(ctx, []string{"cp", "-a", m.dir + "/snapshots/latest" + b.source, target})
-		u.wall = time.Since(start)
-		served, err2 := m.unmount()
-		if err := errors.Join(err, err2); err != nil {
-			return err
-		}
-		u.cpu += served.cpu
-		u.rssBytes = served.rssBytes
-		b.report.add("restore", "restic restore / mount + cp -a", "vitrine", u)
-		if err := os.RemoveAll(target); err != nil {
-			return err
-		}
-	}
-	return nil
 }

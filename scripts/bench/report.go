@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -11,65 +12,91 @@ import (
 	"time"
 )
 
-// report gathers figures and prints them as Markdown.
-type report struct {
-	files     int
-	sizeBytes int64
-	rows      []*row // in the order in which they were first measured
-	notes     []string
-	machine   []string
+// spec is what a row of the table is about.
+type spec struct {
+	section, title string
+	unit           string
+	more           bool     // more is better
+	targets        []target // of the issue; none for figures that are only reported
+}
+
+// value is one measurement of one peer.
+type value struct {
+	v        float64 // in the row's unit
+	cpu      time.Duration
+	rssBytes int64 // peak resident memory; 0 when not looked at
 }
 
 // row is one test with what each peer needed, run by run.
 type row struct {
-	section, title string
-	by             map[string][]usage // "plain", "restic", "vitrine"
+	spec
+	by map[string][]value // "plain", "restic", "vitrine"
 }
 
-func (r *report) add(section, title, who string, u usage) {
+// report gathers figures and prints them as Markdown.
+type report struct {
+	rows    []*row // in the order in which they were first measured
+	notes   []string
+	machine []string
+}
+
+// add puts a measurement into its row.
+func (r *report) add(s spec, who string, v value) {
 	for _, known := range r.rows {
-		if known.section == section && known.title == title {
-			known.by[who] = append(known.by[who], u)
+		if known.section == s.section && known.title == s.title {
+			known.by[who] = append(known.by[who], v)
 			return
 		}
 	}
-	r.rows = append(r.rows, &row{section, title, map[string][]usage{who: {u}}})
+	r.rows = append(r.rows, &row{s, map[string][]value{who: {v}}})
 }
 
 func (r *report) note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
-// median returns the run in the middle by time, with the largest memory of all runs.
-func median(runs []usage) (usage, bool) {
+// median returns the run in the middle, with the largest memory of all runs.
+func median(runs []value) (value, bool) {
 	if len(runs) == 0 {
-		return usage{}, false
+		return value{}, false
 	}
 	sorted := slices.Clone(runs)
-	slices.SortFunc(sorted, func(a, b usage) int { return int(a.wall - b.wall) })
+	slices.SortFunc(sorted, func(a, b value) int {
+		switch {
+		case a.v < b.v:
+			return -1
+		case a.v > b.v:
+			return 1
+		}
+		return 0
+	})
 	m := sorted[len(sorted)/2]
-	for _, u := range runs {
-		m.rssBytes = max(m.rssBytes, u.rssBytes)
+	for _, v := range runs {
+		m.rssBytes = max(m.rssBytes, v.rssBytes)
 	}
 	return m, true
 }
 
-// String prints the tables.
+const preface = `# Results of scripts/bench
+
+Written by ` + "`make bench`" + `; do not edit. Medians of the runs, in the unit of the row. *of plain* is vitrine's
+figure divided by the plain tool's on the source tree; *better than restic* is how many times
+vitrine is faster or smaller. *CPU* is that of the program and, for a mount, of the tool that reads it; *MiB* is
+the peak resident memory of restic or vitrine so far in that mount. Targets are those of the plan; – means that there is nothing
+to compare, or nobody asked.
+
+`
+
+// String prints the machine, the table and the notes.
 func (r *report) String() string {
 	var out strings.Builder
-	out.WriteString("# Results of scripts/bench\n\nWritten by `make bench`; do not edit. Medians of the runs; times in seconds. *ratio* is restic's time\n" +
-		"divided by vitrine's: above 1 vitrine is faster. CPU is that of the program or, for a mount, of the mount\n" +
-		"and the tool that reads it; memory is the peak resident set of restic or vitrine.\n\n")
+	out.WriteString(preface)
 	for _, line := range r.machine {
 		fmt.Fprintf(&out, "- %s\n", line)
 	}
-	section := ""
+	out.WriteString("\n| section | test | unit | runs | plain | restic | vitrine | of plain | better than restic | target | met | restic CPU s | vitrine CPU s | restic MiB | vitrine MiB |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.rows {
-		if row.section != section {
-			section = row.section
-			fmt.Fprintf(&out, "\n## %s\n\n| test | runs | plain tool | restic | vitrine | ratio | vitrine : plain | restic CPU | vitrine CPU | restic MiB | vitrine MiB |\n"+
-				"|---|---|---|---|---|---|---|---|---|---|---|\n", section)
-		}
 		row.print(&out)
 	}
 	if len(r.notes) > 0 {
@@ -82,25 +109,62 @@ func (r *report) String() string {
 }
 
 func (r *row) print(out *strings.Builder) {
-	plain, hasPlain := median(r.by["plain"])
-	restic, hasRestic := median(r.by["restic"])
-	ours, hasOurs := median(r.by["vitrine"])
-	when := func(ok bool, format string, v float64) string {
-		if !ok || v == 0 {
-			return "–"
+	medians := map[string]float64{}
+	cell := map[string]string{}
+	for _, who := range []string{"plain", "restic", "vitrine"} {
+		cell[who], cell[who+" CPU"], cell[who+" MiB"] = "–", "–", "–"
+		m, ok := median(r.by[who])
+		if !ok {
+			continue
 		}
-		return fmt.Sprintf(format, v)
+		medians[who] = m.v
+		cell[who] = number(m.v)
+		if m.cpu > 0 {
+			cell[who+" CPU"] = number(m.cpu.Seconds())
+		}
+		if m.rssBytes > 0 {
+			cell[who+" MiB"] = number(float64(m.rssBytes) / (1 << 20))
+		}
 	}
-	ratio := func(ok bool, a, b time.Duration) string {
-		return when(ok && b > 0, "%.2f", float64(a)/max(float64(b), 1))
+	var targets, verdicts []string
+	for _, t := range r.targets {
+		targets = append(targets, t.String())
+		verdicts = append(verdicts, string(t.judge(medians)))
 	}
-	mib := func(ok bool, u usage) string { return when(ok, "%.0f", float64(u.rssBytes)/(1<<20)) }
-	fmt.Fprintf(out, "| %s | %d | %s | %s | %s | **%s** | %s | %s | %s | %s | %s |\n",
-		r.title, len(r.by["vitrine"]),
-		when(hasPlain, "%.2f", plain.wall.Seconds()), when(hasRestic, "%.2f", restic.wall.Seconds()), when(hasOurs, "%.2f", ours.wall.Seconds()),
-		ratio(hasRestic && hasOurs, restic.wall, ours.wall), ratio(hasPlain && hasOurs, ours.wall, plain.wall),
-		when(hasRestic, "%.2f", restic.cpu.Seconds()), when(hasOurs, "%.2f", ours.cpu.Seconds()),
-		mib(hasRestic, restic), mib(hasOurs, ours))
+	if len(targets) == 0 {
+		targets, verdicts = []string{"–"}, []string{"–"}
+	}
+	better := ratio(medians, "restic", "vitrine")
+	if r.more {
+		better = ratio(medians, "vitrine", "restic")
+	}
+	fmt.Fprintf(out, "| %s |\n", strings.Join([]string{
+		r.section, strings.ReplaceAll(r.title, "|", "\\|"), r.unit, fmt.Sprint(len(r.by["vitrine"])), cell["plain"], cell["restic"], "**" + cell["vitrine"] + "**",
+		ratio(medians, "vitrine", "plain"), better, strings.Join(targets, ", "), strings.Join(verdicts, ", "),
+		cell["restic CPU"], cell["vitrine CPU"], cell["restic MiB"], cell["vitrine MiB"],
+	}, " | "))
+}
+
+func ratio(medians map[string]float64, a, b string) string {
+	over, ok1 := medians[a]
+	under, ok2 := medians[b]
+	if !ok1 || !ok2 || under == 0 {
+		return "–"
+	}
+	return number(over / under)
+}
+
+// number prints three digits that count, and large numbers whole.
+func number(v float64) string {
+	switch a := math.Abs(v); {
+	case a >= 100 || a == math.Trunc(a):
+		return fmt.Sprintf("%.0f", v)
+	case a >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case a >= 0.1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.2g", v)
 }
 
 // describeMachine notes what the figures depend on.
@@ -113,22 +177,27 @@ func (r *report) describeMachine(ctx context.Context, b *bench) {
 		line, _, _ := strings.Cut(string(out), "\n")
 		return strings.TrimSpace(line)
 	}
-	model := "unknown processor"
-	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(info)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				model = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
 	r.machine = []string{
 		"date: " + time.Now().UTC().Format("2006-01-02 15:04") + " UTC, commit " + first("git", "describe", "--always", "--dirty", "--tags"),
-		fmt.Sprintf("machine: %s, %d processors, Linux %s, everything on %s", model, runtime.NumCPU(), first("uname", "-r"), first("stat", "-f", "-c", "%T", b.work)),
+		fmt.Sprintf("machine: %s, %d processors, %s, Linux %s, everything on %s", infoLine("/proc/cpuinfo", "model name"), runtime.NumCPU(),
+			infoLine("/proc/meminfo", "MemTotal"), first("uname", "-r"), first("stat", "-f", "-c", "%T", b.work)),
 		"versions: " + first("restic", "version") + "; " + first(b.vitrine, "version") + "; " + first("rsync", "--version") + "; " + first("cp", "--version"),
-		fmt.Sprintf("data: %d files, %.2f GiB", r.files, float64(r.sizeBytes)/(1<<30)),
 	}
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		r.machine = append(r.machine, "load averages at the end: "+strings.Join(strings.Fields(string(load))[:3], " "))
 	}
+}
+
+// infoLine returns the value of the first line "name: value" of a file.
+func infoLine(path, wanted string) string {
+	info, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(info)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == wanted {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
 }

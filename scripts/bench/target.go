@@ -1,0 +1,56 @@
+package main
+
+import "fmt"
+
+// target is what a figure of vitrine's must reach: a limit, alone or times the figure of a peer.
+type target struct {
+	limit   float64
+	of      string // "plain" or "restic", or "" when the limit stands alone
+	atLeast bool   // else at most
+}
+
+func atMost(limit float64) target        { return target{limit: limit} }
+func atLeast(limit float64) target       { return target{limit: limit, atLeast: true} }
+func atMostPlain(times float64) target   { return target{limit: times, of: "plain"} }
+func atLeastPlain(times float64) target  { return target{limit: times, of: "plain", atLeast: true} }
+func atMostRestic(times float64) target  { return target{limit: times, of: "restic"} }
+func atLeastRestic(times float64) target { return target{limit: times, of: "restic", atLeast: true} }
+
+// String is how the table says it.
+func (t target) String() string {
+	sign := "≤"
+	if t.atLeast {
+		sign = "≥"
+	}
+	if t.of == "" {
+		return fmt.Sprintf("%s %s", sign, number(t.limit))
+	}
+	return fmt.Sprintf("%s %s × %s", sign, number(t.limit), t.of)
+}
+
+// verdict is what the measurement says about a target.
+type verdict string
+
+const (
+	met     verdict = "yes"
+	missed  verdict = "**no**"
+	unknown verdict = "–" // something to compare with was not measured
+)
+
+// judge compares the medians.
+func (t target) judge(medians map[string]float64) verdict {
+	ours, ok := medians["vitrine"]
+	limit := t.limit
+	if t.of != "" {
+		peer, measured := medians[t.of]
+		limit *= peer
+		ok = ok && measured
+	}
+	switch {
+	case !ok:
+		return unknown
+	case t.atLeast && ours >= limit, !t.atLeast && ours <= limit:
+		return met
+	}
+	return missed
+}
