@@ -68,6 +68,8 @@ func child(mode string, args []string) int {
 	switch mode {
 	case "interrupted":
 		err = interruptedReader(args[0])
+	case "readers":
+		err = stallingReaders(args[0], args[1])
 	case "serve":
 		err = serveUntilKilled(args[0])
 	default:

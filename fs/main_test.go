@@ -26,6 +26,9 @@ import (
 // childEnv makes the test binary play a program that reads from a mount.
 const childEnv = "VITRINE_FS_TEST_CHILD"
 
+// long is the full size of tests whose short form asserts the same on less.
+var long = os.Getenv("VITRINE_ACCEPT") == "long"
+
 // mountDirs are the mount points that tests used.
 var mountDirs sync.Map
 

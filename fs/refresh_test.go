@@ -157,12 +157,15 @@ func TestRow14KernelIsNotified(t *testing.T) {
 	}
 	src.RemoveSnapshot(added.ID)
 	refresh()
-	if _, err := os.Stat(gone); !os.IsNotExist(err) {
-		t.Errorf("right after its removal: %v", err)
-	}
 	if got, want := look(), "2020-01-02T03:04:05Z [d 2020-01-02T03:04:05Z/ L latest] true"; got != want {
 		t.Errorf("right after its removal: %s, want %s", got, want)
 	}
+	eventually(t, func() error { // see notify
+		if _, err := os.Stat(gone); !os.IsNotExist(err) {
+			return fmt.Errorf("long after its removal: %v", err)
+		}
+		return nil
+	})
 }
 
 // openCounted opens a repository that restic made, with the index that the program uses, on a

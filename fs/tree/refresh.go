@@ -20,9 +20,8 @@ const loadParallel = 8
 // Change is what a Refresh did to one list.
 type Change struct {
 	List NodeID
-	// Names are the entries that are gone, or are another node now. Entries that are new
-	// are not among them.
-	Names []string
+	// Links are the symlinks in it that are gone, or point elsewhere and are another node now.
+	Links []string
 }
 
 // Refresh makes the lists show the snapshots that are in the repository now and returns what

@@ -194,23 +194,23 @@ func (v *view) changes(old *view) []Change {
 		if o := old.lists[id]; o == nil {
 			all = append(all, Change{List: id})
 		} else if !l.sameItems(o) {
-			all = append(all, Change{List: id, Names: l.lost(o)})
+			all = append(all, Change{List: id, Links: l.lostLinks(o)})
 		}
 	}
 	for id, o := range old.lists {
 		if v.lists[id] == nil {
-			all = append(all, Change{List: id, Names: (&list{}).lost(o)})
+			all = append(all, Change{List: id, Links: (&list{}).lostLinks(o)})
 		}
 	}
 	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.List, b.List) })
 	return all
 }
 
-// lost returns the names of old that l has not, or has for something else.
-func (l *list) lost(old *list) (names []string) {
+// lostLinks returns the symlinks of old that l has not, or has for something else.
+func (l *list) lostLinks(old *list) (names []string) {
 	for i := range old.items {
 		was := &old.items[i]
-		if is := l.find(was.name); is == nil || !sameItem(*is, *was) {
+		if is := l.find(was.name); was.target != "" && (is == nil || !sameItem(*is, *was)) {
 			names = append(names, was.name)
 		}
 	}
