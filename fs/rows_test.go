@@ -74,7 +74,7 @@ func TestRow01CopyOut(t *testing.T) {
 func TestRow01SourceTree(t *testing.T) {
 	src := filepath.Join(strings.TrimSpace(run(t, "/", "go", "env", "GOROOT")), "src/crypto")
 	dir := workDir(t)
-	restic(t, dir+"/repo", dir, "init")
+	initRestic(t, dir+"/repo")
 	restic(t, dir+"/repo", filepath.Dir(src), "backup", "crypto")
 	mnt := mountTest(t, openRestic(t, dir+"/repo"), Options{}) + "/snapshots/latest/crypto"
 	sameTree(t, mnt, src)
@@ -86,7 +86,7 @@ func TestRow01SourceTree(t *testing.T) {
 // or inode, and backs it up again under another host name: to restic's mount, the same file.
 func twoSnapshots(t *testing.T) (mnt string) {
 	dir := workDir(t)
-	restic(t, dir+"/repo", dir, "init")
+	initRestic(t, dir+"/repo")
 	sh(t, dir, `mkdir src; echo 11111 >src/a; ln src/a src/b; touch -d 2020-01-01 src/a src/b`)
 	restic(t, dir+"/repo", dir+"/src", "backup", "--host", "one", ".")
 	sh(t, dir, `mkdir before; cp -a src before/; echo 22222 >src/a; touch -d 2020-01-01 src/a`)
