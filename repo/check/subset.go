@@ -28,6 +28,9 @@ func parseSubset(s string) (subset, error) {
 	return sub, nil
 }
 
+// errNoNumber is what the parser of numbers says in words of its own.
+var errNoNumber = errors.New("there is no number where one belongs")
+
 func parseSubsetParts(s string) (subset, error) {
 	if s == "" {
 		return subset{}, nil
@@ -35,8 +38,8 @@ func parseSubsetParts(s string) (subset, error) {
 	if part, parts, ok := strings.Cut(s, "/"); ok {
 		n, err1 := strconv.ParseUint(part, 10, 32)
 		t, err2 := strconv.ParseUint(parts, 10, 32)
-		if err := errors.Join(err1, err2); err != nil {
-			return subset{}, err
+		if err1 != nil || err2 != nil {
+			return subset{}, errNoNumber
 		}
 		if n < 1 || n > t {
 			return subset{}, fmt.Errorf("part %d of %d does not exist", n, t)
@@ -45,20 +48,26 @@ func parseSubsetParts(s string) (subset, error) {
 	}
 	if percent, ok := strings.CutSuffix(s, "%"); ok {
 		f, err := strconv.ParseFloat(percent, 64)
-		if err == nil && !(f > 0 && f <= 100) {
-			err = errors.New("the percentage is not above 0 and at most 100")
+		switch {
+		case errors.Is(err, strconv.ErrSyntax):
+			return subset{}, errNoNumber
+		case err != nil || !(f > 0 && f <= 100):
+			return subset{}, errors.New("the percentage is not above 0 and at most 100")
 		}
-		return subset{percent: f}, err
+		return subset{percent: f}, nil
 	}
 	number, factor := s, int64(1)
 	if i := strings.IndexByte("KMGT", s[len(s)-1]&^0x20); i >= 0 {
 		number, factor = s[:len(s)-1], 1<<(10*(i+1))
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err == nil && (n <= 0 || n > math.MaxInt64/factor) {
-		err = errors.New("the size is out of range")
+	switch {
+	case errors.Is(err, strconv.ErrSyntax):
+		return subset{}, errNoNumber
+	case err != nil || n <= 0 || n > math.MaxInt64/factor:
+		return subset{}, errors.New("the size is out of range")
 	}
-	return subset{bytes: n * factor}, err
+	return subset{bytes: n * factor}, nil
 }
 
 // candidate is a pack that could be read.

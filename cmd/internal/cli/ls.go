@@ -72,17 +72,30 @@ func (a *app) runLs(ctx context.Context, o lsOptions, args []string) error {
 	if err := p.head(sn, dirs, a.print.Quiet()); err != nil {
 		return err
 	}
-	l := listing{r: r, dirs: dirs, recursive: o.recursive, show: p.node}
+	l := listing{r: r, dirs: dirs, missing: make(map[string]bool), recursive: o.recursive, show: p.node}
+	for _, d := range dirs {
+		l.missing[d] = d != "/" // which is no node
+	}
 	if err := l.tree(ctx, root, "/"); err != nil {
 		return err
 	}
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if l.missing[d] { // no error: scripts that restic serves count on an empty list
+			a.print.Warn("there is no %s in snapshot %s", d, sn.ID.Short())
+			delete(l.missing, d) // it may be named twice
+		}
+	}
+	return nil
 }
 
 // listing goes through the trees of a snapshot in the order of the paths.
 type listing struct {
 	r         *repo.Repository
-	dirs      []string // absolute and clean; none means everything
+	dirs      []string        // absolute and clean; none means everything
+	missing   map[string]bool // those of dirs that were not come across yet
 	recursive bool
 	show      func(path string, n *snapshot.Node) error
 }
@@ -98,6 +111,7 @@ func (l *listing) tree(ctx context.Context, id blob.ID, dir string) error {
 	for i := range nodes {
 		n := &nodes[i]
 		p := path.Join(dir, n.Name)
+		delete(l.missing, p)
 		if l.wanted(p) {
 			if err := l.show(p, n); err != nil {
 				return err

@@ -40,9 +40,6 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string
 	a := &app{stdin: stdin, lines: bufio.NewReader(stdin), stdout: stdout, stderr: stderr, env: environment(env)}
 	root := newRoot(a)
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	return a.finish(ctx, args, err)
 }

@@ -42,9 +42,9 @@ func (a *app) password(ctx context.Context, s *access, what string, isNew, none 
 	case s.password != "":
 		p = []byte(s.password)
 	case isTerminal(a.stdin):
-		p, err = a.promptPassword(ctx, what, isNew)
+		p, err = a.promptPassword(ctx, s, what, isNew)
 	default:
-		p, err = a.passwordFromStdin()
+		p, err = a.passwordFromStdin(s)
 	}
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (a *app) passwordFromCommand(ctx context.Context, command string) ([]byte, 
 	return trimPassword(out), nil
 }
 
-func (a *app) passwordFromStdin() ([]byte, error) {
+func (a *app) passwordFromStdin(s *access) ([]byte, error) {
 	if a.stdinIsData {
 		return nil, errors.New("standard input is the data to back up, so the password cannot come from it: use --password-file or --password-command")
 	}
@@ -100,14 +100,18 @@ func (a *app) passwordFromStdin() ([]byte, error) {
 		return nil, fmt.Errorf("read the password from standard input: %w", err)
 	}
 	if len(line) == 0 {
+		if s == &a.from {
+			return nil, errors.New("no password of the --from-repo repository: standard input is no terminal and is empty; " +
+				"use --from-password-file, --from-password-command or $VITRINE_FROM_PASSWORD")
+		}
 		return nil, errors.New("no password: standard input is no terminal and is empty; use --password-file, --password-command or $VITRINE_PASSWORD")
 	}
 	return bytes.TrimRight(line, "\r\n"), nil
 }
 
-func (a *app) promptPassword(ctx context.Context, what string, isNew bool) ([]byte, error) {
+func (a *app) promptPassword(ctx context.Context, s *access, what string, isNew bool) ([]byte, error) {
 	if a.stdinIsData {
-		return a.passwordFromStdin()
+		return a.passwordFromStdin(s)
 	}
 	p, err := a.readHidden(ctx, "enter password for "+what+": ")
 	if err != nil || !isNew {

@@ -68,24 +68,14 @@ func newRoot(a *app) *cobra.Command {
 	add(groupCare, newCheck(a), newUnlock(a))
 	add(groupInside, newCat(a), newList(a))
 	add(groupProgram, newVersion(a), newGenerate(a))
+	root.SetFlagErrorFunc(flagError)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout) // the commands for completions remember it
+	root.SetErr(a.stderr)
 	root.SetHelpCommandGroupID(groupProgram)
 	root.SetCompletionCommandGroupID(groupProgram)
-	root.SetFlagErrorFunc(flagError)
+	makeStrict(root)
 	return root
-}
-
-// unknownCommand refuses a word that is no command and names the nearest.
-func unknownCommand(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	var names []string
-	for _, c := range root.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
-		}
-	}
-	return usagef("vitrine", "unknown command %q%s", args[0], didYouMean("", args[0], names))
 }
 
 // flagError adds to an error of the flag parser the nearest flag that exists. A flag of a command
