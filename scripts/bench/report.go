@@ -45,6 +45,9 @@ func (r *report) add(s spec, who string, v value) {
 	for _, known := range r.rows {
 		if known.section == s.section && known.title == s.title {
 			known.by[who] = append(known.by[who], v)
+			if known.targets == nil { // of a target that was not known before vitrine ran
+				known.targets = s.targets
+			}
 			return
 		}
 	}
