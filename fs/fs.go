@@ -63,8 +63,8 @@ type Options struct {
 	// TimeTemplate formats %T, as time.Format does; "" means time.RFC3339.
 	TimeTemplate string
 
-	// CacheBytes bounds the plain blobs, parsed trees and file layouts held in RAM;
-	// 0 means an eighth of the machine's RAM, at most DefaultCacheBytes.
+	// CacheBytes bounds the plain blobs, parsed trees and file layouts held in RAM; 0 means
+	// DefaultCacheBytes(). Less than MinCacheBytes is no error, but reading gets slow.
 	CacheBytes int64
 	// RefreshEvery is the time between two looks for new snapshots; 0 means
 	// DefaultRefresh, negative means never.
@@ -86,8 +86,9 @@ type Options struct {
 
 // Defaults of Options.
 const (
-	DefaultCacheBytes = 512 << 20
-	DefaultRefresh    = 3 * time.Second
+	MinCacheBytes   = 16 << 20 // the largest chunks are 8 MiB
+	maxDefaultBytes = 512 << 20
+	DefaultRefresh  = 3 * time.Second
 )
 
 // DefaultPathTemplates is the layout of a mount.
@@ -95,7 +96,7 @@ var DefaultPathTemplates = tree.DefaultPathTemplates
 
 func (o *Options) setDefaults() {
 	if o.CacheBytes == 0 {
-		o.CacheBytes = defaultCacheBytes()
+		o.CacheBytes = DefaultCacheBytes()
 	}
 	if o.RefreshEvery == 0 {
 		o.RefreshEvery = DefaultRefresh
@@ -105,10 +106,11 @@ func (o *Options) setDefaults() {
 	}
 }
 
-func defaultCacheBytes() int64 {
+// DefaultCacheBytes is 512 MiB, or an eighth of the machine's RAM where that is less.
+func DefaultCacheBytes() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
-		return DefaultCacheBytes
+		return maxDefaultBytes
 	}
-	return min(DefaultCacheBytes, int64(info.Totalram)*int64(info.Unit)/8)
+	return min(maxDefaultBytes, int64(info.Totalram)*int64(info.Unit)/8)
 }

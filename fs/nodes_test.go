@@ -419,7 +419,7 @@ func TestRow17Losses(t *testing.T) {
 			t.Errorf("across the damage: %q, %v", got, st)
 		}
 	}
-	for _, want := range []string{"path=/snapshots/2020-01-02T03:04:05Z/f", "from=6", "to=12", bad.ID.String(), treetest.Pack.String(), "bits flipped"} {
+	for _, want := range []string{"path=/snapshots/2020-01-02T03:04:05Z/f", `bytes="6 to 12"`, bad.ID.String(), treetest.Pack.String(), "bits flipped"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%q is not in the log:\n%s", want, log.String())
 		}

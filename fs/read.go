@@ -113,7 +113,7 @@ func (n *nodes) tellLoss(ctx context.Context, id tree.NodeID, c *tree.Chunk, err
 		return
 	}
 	d := n.describe(ctx, id, c, err)
-	n.log.Error("cannot read a part of a file", "path", d.Path, "from", c.Start, "to", c.End,
+	n.log.Error("cannot read a part of a file", "path", d.Path, "bytes", fmt.Sprintf("%d to %d", c.Start, c.End),
 		"blob", d.Blob, "pack", cmp.Or(d.Pack, "unknown"), "err", err)
 }
 

@@ -104,6 +104,8 @@ type Traffic struct {
 	BytesRead int64 `json:"bytes_read"`
 	Errors    int64 `json:"errors"`
 	InFlight  int64 `json:"in_flight"`
+	// IndexFiles are those of the index that were read.
+	IndexFiles int64 `json:"index_files"`
 	// Seconds is the sum of how long each request took.
 	Seconds float64 `json:"seconds"`
 }
@@ -198,6 +200,14 @@ func (s *Server) statusJSON() []byte {
 		panic("status cannot be JSON: " + err.Error())
 	}
 	return b.Bytes()
+}
+
+// indexFiles counts the files of the index that were read so far; 0 where nobody counts.
+func (s *Server) indexFiles() int64 {
+	if s.traffic == nil {
+		return 0
+	}
+	return s.traffic().IndexFiles
 }
 
 func cacheStatus(s blobcache.Stats) CacheStatus {

@@ -39,6 +39,7 @@ func (a *app) settings() [][]setting {
 		{{name: "CACERT", flag: "cacert"}},
 		{{name: "TLS_CLIENT_CERT", flag: "tls-client-cert"}},
 		{{name: "HOST", flag: "host"}},
+		{{name: "MEMORY", flag: "memory"}},
 		{{name: "READ_CONCURRENCY", flag: "read-concurrency"}},
 		{{name: "PROGRESS_FPS", into: func(v string) (err error) {
 			a.global.fps, err = strconv.ParseFloat(v, 64)

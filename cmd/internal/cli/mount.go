@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 
 	"vitrine/cmd/internal/wiring"
 	"vitrine/fs"
+	"vitrine/repo/source"
 )
 
 // mountOptions are the flags of mount.
@@ -21,6 +25,7 @@ type mountOptions struct {
 	ownerRoot            bool
 	pathTemplates        []string
 	timeTemplate         string
+	memory               string
 }
 
 func newMount(a *app) *cobra.Command {
@@ -38,7 +43,11 @@ Ctrl-C, SIGTERM or umount. New snapshots appear by themselves, and no lock is he
 
 The lists of times have an entry "latest". --path-template sets other names, with %i (short ID),
 %I (ID), %u (user), %h (host), %t (tag) and %T (time, as --time-template says in the manner of
-Go: it shows Mon Jan 2 15:04:05 -0700 MST 2006).`,
+Go: it shows Mon Jan 2 15:04:05 -0700 MST 2006).
+
+How the mount is doing is in the file .vitrine/status below the mount point, as JSON; no listing
+shows it. On SIGUSR1 the same goes to standard error as lines to read. --memory bounds what is kept
+in RAM to read it only once; the process takes up to 100 MiB more.`,
 		Example: `  vitrine mount /mnt/backup
   cp -a /mnt/backup/snapshots/latest/home/anna/letters .`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,6 +63,7 @@ Go: it shows Mon Jan 2 15:04:05 -0700 MST 2006).`,
 	f.BoolVar(&o.noDefaultPermissions, "no-default-permissions", false, "with --allow-other, let everybody read everything")
 	f.BoolVar(&o.ownerRoot, "owner-root", false, "show root as the owner of everything")
 	f.StringArrayVar(&o.pathTemplates, "path-template", nil, "`template` for the directories of snapshots (repeatable)")
+	f.StringVar(&o.memory, "memory", "", "keep at most this `size` of content and directories in RAM, suffixes k, m, g ($VITRINE_MEMORY; default: 512m, or an eighth of the RAM if that is less)")
 	f.StringVar(&o.timeTemplate, "time-template", time.RFC3339, "`template` for times")
 	return cmd
 }
@@ -65,10 +75,20 @@ type mountedMessage struct {
 }
 
 func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
+	show := make(chan os.Signal, 1) // from the start: until somebody listens the signal would kill
+	signal.Notify(show, syscall.SIGUSR1)
+	defer signal.Stop(show)
+	budget, err := o.budgetBytes()
+	if err != nil {
+		return err
+	}
+	limitMemory(budget)
 	location, err := a.global.where("repo")
 	if err != nil {
 		return err
 	}
+	a.print.StampLog()
+	a.global.store.Meter = new(wiring.Meter)
 	r, err := a.openRepository(ctx, wiring.CachedIndex)
 	if err != nil {
 		return err
@@ -84,7 +104,8 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	server, err := fs.Mount(ctx, dir, r, fs.Options{
 		AllowOther: o.allowOther, OwnerRoot: o.ownerRoot, NoDefaultPermissions: o.noDefaultPermissions,
 		Filter: o.filter(), PathTemplates: o.pathTemplates, TimeTemplate: o.timeTemplate,
-		RepoPath: repoDir, Log: a.print.Logger(),
+		CacheBytes: budget, RepoPath: repoDir, RepoName: wiring.PublicName(location), RepoID: r.Config().ID,
+		Traffic: a.global.store.Meter.Traffic, Log: a.print.Logger(),
 	})
 	if err != nil {
 		return err
@@ -94,15 +115,42 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	}
 	a.print.Line("Now serving the repository at %s", dir)
 	a.print.Line("Leave it with Ctrl-C here, or with: umount %s", dir)
-	return serve(ctx, server)
+	return a.serve(ctx, server, show)
 }
 
-// serve waits until the mount is gone. A signal is the usual end of a mount and no error; when
-// programs still use files of it they may finish, unless a second signal comes and kills.
+// budgetBytes is what --memory says.
+func (o *mountOptions) budgetBytes() (int64, error) {
+	if o.memory == "" {
+		return fs.DefaultCacheBytes(), nil
+	}
+	budget, err := source.ParseSize(o.memory)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("--memory: %w", err)
+	case budget < fs.MinCacheBytes:
+		return 0, fmt.Errorf("--memory %s: reading large files takes at least %dm", o.memory, fs.MinCacheBytes>>20)
+	}
+	return budget, nil
+}
+
+// aboveBudgetBytes is how much the Go runtime may take beside the caches before it collects garbage
+// all the time: for requests in flight, buffers and dead objects. Together with the program itself and
+// the index, both mapped files, it stays below 100 MiB.
+const aboveBudgetBytes = 64 << 20
+
+// limitMemory keeps the process near the budget. A lower limit that the user set ($GOMEMLIMIT) stays.
+func limitMemory(budgetBytes int64) {
+	limit := budgetBytes + aboveBudgetBytes
+	debug.SetMemoryLimit(min(limit, debug.SetMemoryLimit(-1)))
+}
+
+// serve waits until the mount is gone, and prints its status for each signal of show. A signal
+// is the usual end of a mount and no error; when programs still use files of it they may finish,
+// unless a second signal comes and kills.
 //
 // A hangup ends the mount, too: a process that dies of it leaves a dead mount behind. Whoever
 // wants the mount to outlive the terminal starts it with nohup.
-func serve(ctx context.Context, server *fs.Server) error {
+func (a *app) serve(ctx context.Context, server *fs.Server, show <-chan os.Signal) error {
 	if !signal.Ignored(syscall.SIGHUP) {
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
@@ -113,14 +161,18 @@ func serve(ctx context.Context, server *fs.Server) error {
 		defer close(gone)
 		server.Wait()
 	}()
-	select {
-	case <-gone:
-		return nil
-	case <-ctx.Done():
+	stop := ctx.Done()
+	for {
+		select {
+		case <-gone:
+			return nil
+		case <-show:
+			a.showStatus(server.Status())
+		case <-stop:
+			stop = nil
+			if err := server.Unmount(); err != nil { // it warns about programs that stay
+				return err
+			}
+		}
 	}
-	if err := server.Unmount(); err != nil { // it warns about programs that stay
-		return err
-	}
-	<-gone
-	return nil
 }

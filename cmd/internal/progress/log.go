@@ -2,10 +2,11 @@ package progress
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Logger returns the logger for the libraries below: warnings and errors go to standard error
@@ -21,7 +22,14 @@ func (p *Printer) Logger() *slog.Logger {
 	return slog.New(&handler{p: p, level: level})
 }
 
-// handler writes a record as "warning: message: key value, key value".
+// StampLog makes every line of the loggers begin with the time: for programs that run for days. Call
+// it before there is anything to log.
+func (p *Printer) StampLog() { p.stamped = true }
+
+// stampForm is the local time, as a person reads it.
+const stampForm = "2006-01-02 15:04:05 "
+
+// handler writes a record as "warning: message: path, key value, key value, reason".
 type handler struct {
 	p     *Printer
 	level slog.Level
@@ -35,24 +43,40 @@ func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.
 func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	attrs := slices.Clone(h.attrs)
 	r.Attrs(func(a slog.Attr) bool { attrs = append(attrs, a); return true })
-	var details []string
+	var first, details, last []string
 	for _, a := range attrs {
-		switch a.Key {
-		case "error", "reason": // sentences that need no name
-			details = append(details, a.Value.String())
+		switch value := Printable(a.Value.String()); a.Key {
+		case "path": // what it is about
+			first = append(first, value)
+		case "error", "err", "reason": // sentences that need no name; joined errors are lines
+			last = append(last, Printable(strings.ReplaceAll(a.Value.String(), "\n", "; ")))
 		default:
-			details = append(details, fmt.Sprintf("%s %v", a.Key, a.Value))
+			details = append(details, a.Key+" "+value)
 		}
 	}
 	line := strings.ToLower(r.Level.String()) + ": " + r.Message
 	if r.Level == slog.LevelWarn {
 		line = "warning: " + r.Message
 	}
-	if len(details) > 0 {
+	if details = slices.Concat(first, details, last); len(details) > 0 {
 		line += ": " + strings.Join(details, ", ")
+	}
+	if h.p.stamped && !h.p.o.JSON {
+		line = r.Time.Local().Format(stampForm) + line
 	}
 	h.p.Warn("%s", line)
 	return nil
+}
+
+// Printable quotes what would do something else on a terminal than show itself: names of files may
+// hold anything, and each message is one line.
+func Printable(s string) string {
+	for _, r := range s {
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
+			return strconv.Quote(s)
+		}
+	}
+	return s
 }
 
 // WithAttrs implements slog.Handler.

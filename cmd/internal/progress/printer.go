@@ -33,7 +33,8 @@ type Options struct {
 // Printer writes to the two streams of the program; its methods may be called in parallel.
 // While a Live display runs, lines appear above it.
 type Printer struct {
-	o Options
+	o       Options
+	stamped bool // see StampLog
 
 	mu    sync.Mutex // guards both streams and above
 	above io.Writer  // set while a bar owns the terminal

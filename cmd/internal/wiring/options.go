@@ -15,8 +15,9 @@ import (
 
 // StoreOptions say how a store is reached. The zero value is the store as it is.
 type StoreOptions struct {
-	Slow slow.Limits
-	Log  *slog.Logger // nil discards
+	Slow  slow.Limits
+	Meter *Meter       // counts the requests; nil: nobody counts
+	Log   *slog.Logger // nil discards
 }
 
 // extended are the keys of -o, each with what its value does.
@@ -60,9 +61,18 @@ func ParseStoreOptions(options []string) (StoreOptions, error) {
 
 // wrap puts the wrappers around a store.
 //
-// They stand in this order, from the verb to the disk: the wait of a store far away, when it is
-// asked for; nothing else yet, because a local disk needs neither retries nor limits.
+// They stand in this order, from the verb to the disk: the meter, which so sees how long callers
+// wait; the wait of a store far away, when it is asked for; nothing else yet, because a local disk
+// needs neither retries nor limits.
 func (o StoreOptions) wrap(be backend.Backend) backend.Backend {
+	be = o.wrapSlow(be)
+	if o.Meter != nil {
+		be = metered{be, o.Meter}
+	}
+	return be
+}
+
+func (o StoreOptions) wrapSlow(be backend.Backend) backend.Backend {
 	if o.Slow == (slow.Limits{}) {
 		return be
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -36,10 +37,27 @@ func LocalDir(location string) (string, error) {
 }
 
 // credentials are what stands before the host of a URL.
-var credentials = regexp.MustCompile(`://[^/@]*@`)
+var credentials = regexp.MustCompile(`://[^/]*@`)
 
 func withoutPassword(location string) string {
 	return credentials.ReplaceAllString(location, "://***@")
+}
+
+// user is what stands before the host where a location is no URL: sftp:user@host:/path.
+var user = regexp.MustCompile(`^([a-z][a-z0-9+.-]+:)[^/]*@`)
+
+// PublicName is what everybody may see of a location, as in /proc/mounts: the absolute path of a
+// directory, and of any other location what is left without user, password and parameters.
+func PublicName(location string) string {
+	if dir, err := LocalDir(location); err == nil {
+		if abs, err := filepath.Abs(dir); err == nil {
+			return abs
+		}
+		return dir
+	}
+	location, _, _ = strings.Cut(location, "?")
+	location = credentials.ReplaceAllString(location, "://")
+	return user.ReplaceAllString(location, "$1")
 }
 
 // OpenBackend opens the store at the location and makes sure that a repository is in it;
