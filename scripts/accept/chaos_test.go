@@ -53,7 +53,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		l.vitrine("check") // no unlock: the locks of the dead must not be in the way
 		l.vitrine("backup", source)
 		m := l.mount()
-		l.same(source, m.latest(source))
+		if long || round == rounds-1 {
+			l.same(source, m.latest(source))
+		} else { // one in ten of the many, because 25 000 take most of the time
+			l.same(source, m.latest(source), fmt.Sprintf("--exclude=/many/*[!%d]", random.IntN(10)))
+		}
 		m.stop()
 		if t.Failed() {
 			t.Fatalf("in round %d of seed %d", round, seed)

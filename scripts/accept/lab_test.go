@@ -144,9 +144,10 @@ func (l *lab) restic(args ...string) string {
 }
 
 // same fails the test when rsync finds any difference in content, metadata, links, ACLs or xattrs.
-func (l *lab) same(want, got string) {
+// More options can narrow what it looks at.
+func (l *lab) same(want, got string, options ...string) {
 	l.t.Helper()
-	if out := l.must("rsync", "-aHAXnc", "--delete", "-i", want+"/", got+"/"); out != "" {
+	if out := l.must("rsync", append(options, "-aHAXnc", "--delete", "-i", want+"/", got+"/")...); out != "" {
 		l.t.Errorf("%s differs from %s:\n%s", got, want, clip(out))
 	}
 }
