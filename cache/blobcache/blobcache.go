@@ -1,5 +1,8 @@
 // Package blobcache keeps plain blobs, and what is parsed from them, in RAM within a budget of
-// bytes. Nothing here ever touches a disk: plain text stays in memory.
+// bytes. Nothing here ever touches a disk: plain text stays in memory. Cache is for whatever the
+// garbage collector may clear away, Chunks for large blobs in buffers that are used again.
+//
+// # Cache
 //
 // A value that Get or Peek returned is shared and read-only, and may be kept as long as
 // wanted: eviction only drops the cache's own reference, the garbage collector does the rest. So a
