@@ -45,6 +45,7 @@ var layerOf = map[string]int{
 	"repo/lock":    4,
 	"fs":           4,
 	"fs/tree":      4,
+	"fs/readahead": 4,
 
 	"cmd/internal/progress": 5,
 	"cmd/internal/wiring":   5,
@@ -65,6 +66,7 @@ var aside = map[[2]string]string{
 	{"cache/blobcache", "cache"}:                     "shares the byte budget",
 	{"repo/walk", "repo"}:                            "walks what the repository loads",
 	{"fs", "fs/tree"}:                                "serves that tree",
+	{"fs", "fs/readahead"}:                           "does what that plans",
 }
 
 // private names packages that only some others may import, whatever their layer.

@@ -1,0 +1,131 @@
+// Package readahead decides what to fetch before it is asked for: Streams from how files are read,
+// Path from how fast the store answers. It does no I/O, starts nothing and knows no clock, so that
+// it can be tested with tables. Not safe for parallel use.
+package readahead
+
+const (
+	// firstBytes is the window of a file that has just begun to be read in order.
+	firstBytes = 2 << 20
+	// leastBytes is the smallest window that is worth a request.
+	leastBytes = 512 << 10
+	// slackBytes is how far from its front a stream may go on. The kernel sends the requests of
+	// its own readahead, of up to 4 MiB, in any order, and chunks have up to 8 MiB.
+	slackBytes = 8 << 20
+	// maxCursors is how many streams are told apart, and fileCursors how many of one file:
+	// several programs may read it, and one that jumps must not push out all others.
+	maxCursors, fileCursors = 256, 4
+	// activeNotes is after how many notes of others a stream counts no longer.
+	activeNotes = 512
+)
+
+// Range is a part of a file, in bytes.
+type Range struct{ From, To uint64 }
+
+// Streams remembers who reads in order. There is no open in the mount, so a stream is known by
+// its file and by where it is.
+type Streams struct {
+	// BudgetBytes is shared by the windows of all streams.
+	BudgetBytes uint64
+
+	clock   uint64 // notes so far
+	cursors []cursor
+}
+
+// cursor is a place where a file is read.
+type cursor struct {
+	file   uint64
+	front  uint64 // everything noted ends here or before
+	ahead  uint64 // what is before has been asked for
+	window uint64 // bytes to have ahead of front; 0 until there was a second note
+	seen   uint64 // clock of the last note
+}
+
+// Note tells that the bytes of a chunk are being read, in a file of size bytes. It returns what to
+// fetch now, mostly nothing. The window of a stream begins small and doubles each time half of it is
+// used up, to at most maxWindow and a fair share of the budget.
+func (s *Streams) Note(file uint64, chunk Range, size, maxWindow uint64) Range {
+	s.clock++
+	i := s.find(file, chunk)
+	if i < 0 {
+		if chunk.To < size { // otherwise nothing follows
+			s.begin(cursor{file: file, front: chunk.To, ahead: chunk.To, seen: s.clock})
+		}
+		return Range{}
+	}
+	c := &s.cursors[i]
+	c.seen = s.clock
+	c.front = max(c.front, chunk.To)
+	c.ahead = max(c.ahead, c.front)
+	if c.front >= size {
+		s.end(i)
+		return Range{}
+	}
+	switch {
+	case c.window == 0: // one read alone promises nothing: many programs look at the head only
+		c.window = firstBytes
+	case c.ahead-c.front > c.window/2:
+		return Range{}
+	default:
+		c.window *= 2
+	}
+	c.window = min(c.window, maxWindow, s.BudgetBytes/uint64(max(1, s.active())))
+	next := Range{c.ahead, min(c.front+c.window, size)}
+	if c.window < leastBytes || next.From >= next.To {
+		return Range{}
+	}
+	c.ahead = next.To
+	return next
+}
+
+// find returns the cursor that the chunk is a part of, -1 when there is none.
+func (s *Streams) find(file uint64, chunk Range) int {
+	for i := range s.cursors {
+		c := &s.cursors[i]
+		if c.file == file && chunk.From <= c.ahead+slackBytes && chunk.To+slackBytes >= c.front {
+			return i
+		}
+	}
+	return -1
+}
+
+// begin adds a cursor, in the place of the one that was not seen for longest where there are
+// too many, of the file or of all.
+func (s *Streams) begin(c cursor) {
+	oldest, oldestOfFile, ofFile := 0, -1, 0
+	for i := range s.cursors {
+		if s.cursors[i].seen < s.cursors[oldest].seen {
+			oldest = i
+		}
+		if s.cursors[i].file != c.file {
+			continue
+		}
+		if ofFile++; oldestOfFile < 0 || s.cursors[i].seen < s.cursors[oldestOfFile].seen {
+			oldestOfFile = i
+		}
+	}
+	switch {
+	case ofFile >= fileCursors:
+		s.cursors[oldestOfFile] = c
+	case len(s.cursors) >= maxCursors:
+		s.cursors[oldest] = c
+	default:
+		s.cursors = append(s.cursors, c)
+	}
+}
+
+// end removes a cursor whose file was read to its end.
+func (s *Streams) end(i int) {
+	last := len(s.cursors) - 1
+	s.cursors[i] = s.cursors[last]
+	s.cursors = s.cursors[:last]
+}
+
+// active returns how many streams have windows and were seen lately.
+func (s *Streams) active() (n int) {
+	for i := range s.cursors {
+		if c := &s.cursors[i]; c.window > 0 && s.clock-c.seen < activeNotes {
+			n++
+		}
+	}
+	return n
+}
