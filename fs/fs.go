@@ -4,8 +4,9 @@
 // One read(2), step by step: the kernel asks for up to 1 MiB of a node; the tree finds the
 // entry, and for files of several chunks the layout that says which chunks the range
 // touches; each chunk comes from the blob cache or, once for all who wait for it, from Source,
-// which verifies it; the reply refers to the cached bytes, without a copy. What will be read
-// next is noted for readahead, which never blocks.
+// which verifies it; the reply refers to the cached bytes, without a copy, and holds the buffer
+// until the kernel has them. What is being read is noted for the prefetcher, which never blocks
+// (streamer, with its plans from fs/readahead).
 //
 // # What the kernel is told
 //

@@ -16,7 +16,6 @@ import (
 
 	"vitrine/cache/blobcache"
 	"vitrine/fs/tree"
-	"vitrine/repo/blob"
 )
 
 // fsType is what /proc/mounts says of us.
@@ -85,11 +84,12 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 	endless := context.WithoutCancel(life)
 	n := &nodes{
 		refuse: newRefuse(), tree: t, src: src, log: o.Log, diskPath: o.RepoPath,
-		blobs: blobcache.NewBlobs(o.CacheBytes - o.CacheBytes/4),
-		base:  func() context.Context { return endless },
+		blobs:  blobcache.NewBlobs(o.CacheBytes / 4),
+		chunks: blobcache.NewChunks(o.CacheBytes / 2),
+		base:   func() context.Context { return endless },
 	}
 	n.stats.refreshed(began, 0, nil)
-	n.ahead = newSequential(func(ctx context.Context, id blob.ID) { n.load(ctx, id, &n.stats.ahead) })
+	n.ahead = newStreamer(src, n.chunks, n.fetched, &n.stats.ahead)
 	s := &Server{
 		dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{}),
 		began: time.Now(), budgetBytes: o.CacheBytes, traffic: o.Traffic,
@@ -156,7 +156,9 @@ func (s *Server) serve(life context.Context, every time.Duration) {
 	}
 }
 
-func (n *nodes) closeCaches() error { return errors.Join(n.blobs.Close(), n.tree.Close()) }
+func (n *nodes) closeCaches() error {
+	return errors.Join(n.blobs.Close(), n.chunks.Close(), n.tree.Close())
+}
 
 // Unmount takes the file system away. When programs still use it, it is detached from the
 // directory tree at once and goes on serving those until they leave. Either way

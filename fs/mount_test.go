@@ -291,7 +291,7 @@ func TestUnmountWhileFetching(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, func() error {
-		if s.nodes.blobs.Stats().Misses == 0 {
+		if s.nodes.blobStats().Misses == 0 {
 			return errors.New("nothing is being fetched")
 		}
 		return nil

@@ -31,13 +31,14 @@ const (
 // called in parallel.
 type nodes struct {
 	refuse
-	tree  *tree.Tree
-	src   Source
-	blobs *blobcache.Blobs
-	ahead readahead
-	log   *slog.Logger
-	told  recent[blob.ID] // blobs whose loss is in the log
-	stats stats
+	tree   *tree.Tree
+	src    Source
+	blobs  *blobcache.Blobs  // small files: those of one chunk
+	chunks *blobcache.Chunks // of all others
+	ahead  prefetcher
+	log    *slog.Logger
+	told   recent[blob.ID] // blobs whose loss is in the log
+	stats  stats
 
 	// base gives the context of requests, which bring none of their own. It has no end:
 	// what is being fetched for them ends when the caches are closed.

@@ -49,7 +49,7 @@ func bareNodes(t *testing.T, src Source, log *slog.Logger) *nodes {
 		log = slog.New(slog.DiscardHandler)
 	}
 	n := &nodes{
-		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), ahead: noAhead{}, log: log,
+		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), chunks: blobcache.NewChunks(1 << 20), ahead: noAhead{}, log: log,
 		base: func() context.Context { return t.Context() }, keepOpen: true, keepOpenDir: true,
 	}
 	t.Cleanup(func() { n.closeCaches() })
@@ -433,7 +433,12 @@ func TestRow17Losses(t *testing.T) {
 	}
 	// An index that is wrong about a length must not shift what comes behind.
 	src.Break(blob.Handle{Type: blob.Data, ID: short.Content[0]}, nil)
-	n.blobs.Put(blob.Handle{Type: blob.Data, ID: short.Content[0]}, []byte("sss"))
+	wrong, err := n.chunks.Get(t.Context(), blob.Handle{Type: blob.Data, ID: short.Content[0]}, 3,
+		func(_ context.Context, buf []byte) ([]byte, error) { return append(buf, "sss"...), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong.Release(0)
 	if got, st := readNode(n, find(t, n, dir+"short").NodeId, 0, 100); st != fuse.EIO {
 		t.Errorf("a chunk of the wrong length: %q, %v", got, st)
 	}

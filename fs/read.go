@@ -9,6 +9,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"vitrine/cache/blobcache"
 	"vitrine/fs/tree"
 	"vitrine/repo"
 	"vitrine/repo/blob"
@@ -24,57 +25,77 @@ func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadRes
 	if err != nil {
 		return nil, n.fail("read", id, err)
 	}
-	pieces, err := n.readRange(ctx, id, l, in.Offset, in.Offset+uint64(in.Size))
+	r, err := n.readRange(ctx, id, l, in.Offset, in.Offset+uint64(in.Size))
 	if err != nil {
 		return nil, status(err)
 	}
-	if len(pieces) > maxPieces {
-		return fuse.ReadResultData(slices.Concat(pieces...)), fuse.OK
+	if len(r.pieces) > maxPieces {
+		r.pieces = [][]byte{slices.Concat(r.pieces...)}
 	}
-	return fuse.ReadResultVector(pieces), fuse.OK
+	return r, fuse.OK
 }
 
 // maxPieces is how many pieces of a reply go to the kernel without a copy: writev takes 1024 at
 // most. More than three of them come from files that no chunker made.
 const maxPieces = 256
 
-// readRange returns the bytes of a file from one offset to another, less at its end. The pieces belong
-// to the cache: do not change them. An error is in the log already.
-func (n *nodes) readRange(ctx context.Context, id tree.NodeID, l *tree.Layout, from, to uint64) ([][]byte, error) {
-	var pieces [][]byte
+// readRange returns the bytes of a file from one offset to another, less at its end. Whoever
+// gets them calls Done once. An error is in the log already.
+func (n *nodes) readRange(ctx context.Context, id tree.NodeID, l *tree.Layout, from, to uint64) (*reply, error) {
+	r := &reply{}
 	for i := l.Find(from); i < l.Len() && from < to; i++ {
 		n.ahead.note(id, l, i)
 		c := l.Chunk(i)
-		plain, err := n.chunk(ctx, l, &c)
+		plain, ref, err := n.chunk(ctx, l, &c)
 		if err != nil {
+			r.Done()
 			n.tellLoss(ctx, id, &c, err)
 			return nil, err
 		}
 		start := min(from-c.Start, uint64(len(plain)))
 		end := min(to-c.Start, uint64(len(plain)))
-		if start < end {
-			pieces = append(pieces, plain[start:end])
-		}
+		r.add(plain[min(start, end):end], ref)
 		from = c.End
 	}
-	return pieces, nil
+	return r, nil
 }
 
-// chunk returns the bytes of a chunk, out of the cache or into it.
-func (n *nodes) chunk(ctx context.Context, l *tree.Layout, c *tree.Chunk) ([]byte, error) {
-	if c.Hole {
-		return tree.HoleBytes(), nil
+// chunk returns the bytes of a chunk, out of a cache or into it, and what holds them there.
+func (n *nodes) chunk(ctx context.Context, l *tree.Layout, c *tree.Chunk) ([]byte, blobcache.Ref, error) {
+	var none blobcache.Ref
+	switch {
+	case c.Hole:
+		return tree.HoleBytes(), none, nil
+	case c.Lost:
+		return nil, none, fmt.Errorf("bytes %d to %d of the file: %w", c.Start, c.End, repo.ErrBlobMissing)
+	case l.Len() == 1:
+		plain, err := n.load(ctx, c.ID, &n.stats.demand)
+		n.stats.unread.read(c.ID)
+		return plain, none, err
 	}
-	if c.Lost {
-		return nil, fmt.Errorf("bytes %d to %d of the file: %w", c.Start, c.End, repo.ErrBlobMissing)
-	}
-	plain, err := n.load(ctx, c.ID, &n.stats.demand)
+	ref, err := n.loadChunk(ctx, c)
 	n.stats.unread.read(c.ID)
-	// The only chunk of a file was placed without asking the index, see tree.Layout.
-	if err == nil && l.Len() > 1 && uint64(len(plain)) != c.End-c.Start {
-		return nil, fmt.Errorf("%w: chunk of %d bytes, the index says %d", repo.ErrCorrupt, len(plain), c.End-c.Start)
+	if err != nil {
+		return nil, none, err
 	}
-	return plain, err
+	// The only chunk of a file was placed without asking the index, see tree.Layout; these were not.
+	if got := len(ref.Bytes()); uint64(got) != c.End-c.Start {
+		ref.Release(0)
+		return nil, none, fmt.Errorf("%w: chunk of %d bytes, the index says %d", repo.ErrCorrupt, got, c.End-c.Start)
+	}
+	return ref.Bytes(), ref, nil
+}
+
+// loadChunk returns one of several chunks of a file, fetched and decoded once for all who want it.
+func (n *nodes) loadChunk(ctx context.Context, c *tree.Chunk) (blobcache.Ref, error) {
+	h := blob.Handle{Type: blob.Data, ID: c.ID}
+	return n.chunks.Get(ctx, h, int(c.End-c.Start), func(ctx context.Context, buf []byte) ([]byte, error) {
+		plain, err := n.src.ReadBlob(ctx, h, buf)
+		if err == nil {
+			n.fetched(c.ID, len(plain), &n.stats.demand)
+		}
+		return plain, err
+	})
 }
 
 // load returns a blob, fetched once for all who ask at the same time; by counts it if it is fetched.
@@ -98,8 +119,9 @@ func (n *nodes) fetched(id blob.ID, bytes int, by *amount) {
 }
 
 func (n *nodes) cached(id blob.ID) bool {
-	_, ok := n.blobs.Peek(blob.Handle{Type: blob.Data, ID: id})
-	return ok
+	h := blob.Handle{Type: blob.Data, ID: id}
+	_, ok := n.blobs.Peek(h)
+	return ok || n.chunks.Has(h)
 }
 
 // tellLoss notes for the status what could not be read and logs it, once for each blob: programs

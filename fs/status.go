@@ -160,7 +160,7 @@ type DamageStatus struct {
 // Status tells how the mount is.
 func (s *Server) Status() Status {
 	n, now := s.nodes, time.Now()
-	held, blobs := n.tree.Stats(), n.blobs.Stats()
+	held, blobs := n.tree.Stats(), n.blobStats()
 	st := Status{
 		Version: StatusVersion, Time: now, UptimeSeconds: now.Sub(s.began).Seconds(), PID: os.Getpid(),
 		Mountpoint: s.dir, Repository: s.repository,
