@@ -45,6 +45,7 @@ func TestDamagedFiles(t *testing.T) {
 	for _, kind := range []string{"config", "keys", "snapshots", "index", "data", "locks"} {
 		for name, damage := range damages {
 			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel() // much of the time goes by in the waits of the lock protocol
 				l := newLab(t)
 				l.password = whole.password
 				l.must("cp", "-a", whole.repo, l.repo)
