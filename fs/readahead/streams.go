@@ -42,7 +42,8 @@ type cursor struct {
 
 // Note tells that the bytes of a chunk are being read, in a file of size bytes. It returns what to
 // fetch now, mostly nothing. The window of a stream begins small and doubles each time half of it is
-// used up, to at most maxWindow and a fair share of the budget.
+// used up. All windows together should not exceed maxWindow, for they share the way to the store and
+// the processor's caches, unless that is too little for each; nor the budget.
 func (s *Streams) Note(file uint64, chunk Range, size, maxWindow uint64) Range {
 	s.clock++
 	i := s.find(file, chunk)
@@ -68,7 +69,8 @@ func (s *Streams) Note(file uint64, chunk Range, size, maxWindow uint64) Range {
 	default:
 		c.window *= 2
 	}
-	c.window = min(c.window, maxWindow, s.BudgetBytes/uint64(max(1, s.active())))
+	active := uint64(max(1, s.active()))
+	c.window = min(c.window, max(maxWindow/active, firstBytes), s.BudgetBytes/active)
 	next := Range{c.ahead, min(c.front+c.window, size)}
 	if c.window < leastBytes || next.From >= next.To {
 		return Range{}

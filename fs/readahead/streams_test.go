@@ -46,6 +46,10 @@ func TestStreams(t *testing.T) {
 			{1, 0, 1, none}, {1, 1, 2, Range{2, 4}}, {1, 3, 4, Range{4, 8}}, {1, 7, 8, Range{8, 16}}, // alone
 			{2, 0, 1, none}, {2, 1, 2, Range{2, 4}}, {2, 3, 4, Range{4, 8}}, {2, 7, 8, Range{8, 12}}, // half for each
 		}},
+		{"one path for all", 1000, 8, 1000, []note{
+			{1, 0, 1, none}, {1, 1, 2, Range{2, 4}}, {2, 0, 1, none}, {2, 1, 2, Range{2, 4}}, {3, 0, 1, none}, {3, 1, 2, Range{2, 4}},
+			{4, 0, 1, none}, {4, 1, 2, Range{2, 4}}, {5, 0, 1, none}, {5, 1, 2, Range{2, 4}}, {5, 3, 4, Range{4, 6}}, {5, 5, 6, Range{6, 8}},
+		}},
 		{"no budget", 1000, 16, 0, []note{{1, 0, 1, none}, {1, 1, 2, none}, {1, 2, 3, none}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
