@@ -200,10 +200,13 @@ func (c *control) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse
 	return listControl(in, func(e fuse.DirEntry) bool { return out.AddDirLookupEntry(e) != nil })
 }
 
+// rootIno is what tree.Ino tells of the root of the mount.
+var rootIno = tree.ListIno(tree.Root)
+
 func listControl(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Status {
 	entries := []fuse.DirEntry{
 		{Name: ".", Ino: controlIno, Mode: unix.S_IFDIR, Off: 1},
-		{Name: "..", Ino: tree.Root.Ino(), Mode: unix.S_IFDIR, Off: 2},
+		{Name: "..", Ino: rootIno, Mode: unix.S_IFDIR, Off: 2},
 		{Name: statusName, Ino: statusIno, Mode: unix.S_IFREG, Off: 3},
 	}
 	for _, e := range entries[min(in.Offset, uint64(len(entries))):] {

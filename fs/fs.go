@@ -6,7 +6,15 @@
 // touches; each chunk comes from the blob cache or, once for all who wait for it, from Source,
 // which verifies it; the reply refers to the cached bytes, without a copy, and holds the buffer
 // until the kernel has them. What is being read is noted for the prefetcher, which never blocks
-// (streamer, with its plans from fs/readahead).
+// (streamer, with its plans from fs/readahead; pusher follows programs that walk over directories).
+//
+// # Round trips
+//
+// A question of the kernel and its answer cost more than most answers do, so the mount is built to be asked
+// little. The kernel keeps what it was told. The content of small files is put into its page cache
+// before anybody asks (push.go), out of what was loaded ahead of the walk (ahead.go); both follow
+// programs that read what they list, so that find and ls cause neither. And while requests come in a
+// row the processors are kept from falling asleep between them (awake.go).
 //
 // # What the kernel is told
 //

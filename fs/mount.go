@@ -87,6 +87,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		blobs:  blobcache.NewBlobs(o.CacheBytes / 4),
 		chunks: blobcache.NewChunks(o.CacheBytes / 2),
 		base:   func() context.Context { return endless },
+		awake:  newAwake(awakeFile),
 	}
 	n.stats.refreshed(began, 0, nil)
 	n.ahead = newStreamer(src, n.chunks, n.fetched, &n.stats.ahead)
@@ -95,6 +96,9 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		began: time.Now(), budgetBytes: o.CacheBytes, traffic: o.Traffic,
 		repository: RepositoryStatus{ID: o.RepoID, Location: o.RepoName},
 	}
+	n.dirs = newPusher(n, func(id tree.NodeID, content []byte) fuse.Status {
+		return s.fuse.InodeNotifyStoreCache(uint64(id), 0, content)
+	})
 	s.control = newControl(layer(n), uint32(os.Getuid()), uint32(os.Getgid()), s.statusJSON, &n.stats.reads)
 	if s.fuse, err = newServer(s.control, dir, mountOptions(&o)); err != nil {
 		stop()
@@ -144,12 +148,15 @@ func (s *Server) serve(life context.Context, every time.Duration) {
 	defer close(s.done)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.nodes.ahead.run(life) })
+	wg.Go(func() { s.nodes.dirs.run(life) })
+	wg.Go(func() { s.nodes.awake.run(life) })
 	if every > 0 {
 		wg.Go(func() { s.refresh(life, every) })
 	}
 	s.fuse.Serve() // returns when every request is answered and no more can come
 	s.stop()
 	s.nodes.ahead.close()
+	s.nodes.dirs.close()
 	wg.Wait()
 	if err := s.nodes.closeCaches(); err != nil {
 		s.log.Warn("cannot close the caches of the mount", "err", err)

@@ -22,9 +22,12 @@ const (
 	// listTimeout is the same for the lists of snapshots; notifications make it
 	// irrelevant where they arrive.
 	listTimeout = time.Second
-	// blockBytes is st_blksize: the size of reads that tools choose, and of the kernel's
-	// requests for directory entries.
+	// blockBytes is st_blksize of files: the size of reads that tools choose.
 	blockBytes = 1 << 20
+	// dirBlockBytes is the same for directories, where it makes the C library ask for 32 KiB of
+	// entries at a time, some 170. For each request the kernel and we take a buffer of the size
+	// asked for, and clear it: with 1 MiB that cost a small directory more than all else.
+	dirBlockBytes = 4096
 )
 
 // nodes answers the kernel's requests. It has no state of its own but caches; all methods may be
@@ -36,6 +39,8 @@ type nodes struct {
 	blobs  *blobcache.Blobs  // small files: those of one chunk
 	chunks *blobcache.Chunks // of all others
 	ahead  prefetcher
+	dirs   *pusher
+	awake  *awake
 	log    *slog.Logger
 	told   recent[blob.ID] // blobs whose loss is in the log
 	stats  stats
@@ -61,6 +66,7 @@ func (n *nodes) String() string { return "vitrine" }
 
 // Lookup answers for one name.
 func (n *nodes) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	n.awake.note()
 	parent := tree.NodeID(h.NodeId)
 	a, err := n.tree.Lookup(n.base(), parent, name)
 	if errors.Is(err, tree.ErrNoEntry) && !n.tree.IsList(parent) {
@@ -79,6 +85,7 @@ func (n *nodes) Forget(id, count uint64) { n.tree.Forget(tree.NodeID(id), count)
 
 // GetAttr answers stat.
 func (n *nodes) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	n.awake.note()
 	a, err := n.tree.Attr(n.base(), tree.NodeID(in.NodeId))
 	if err != nil {
 		return n.fail("stat", tree.NodeID(in.NodeId), err)
@@ -90,6 +97,7 @@ func (n *nodes) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut
 
 // Readlink returns a symlink's target.
 func (n *nodes) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	n.awake.note()
 	target, err := n.tree.Readlink(n.base(), tree.NodeID(h.NodeId))
 	if err != nil {
 		return nil, n.fail("read link", tree.NodeID(h.NodeId), err)
@@ -102,11 +110,13 @@ const dotEntries = 2
 
 // ReadDir lists names only.
 func (n *nodes) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n.awake.note()
 	return n.list(in, func(e fuse.DirEntry, _ *tree.Attr) bool { return out.AddDirEntry(e) }, false)
 }
 
 // ReadDirPlus lists names with what Lookup would say of them.
 func (n *nodes) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n.awake.note()
 	return n.list(in, func(e fuse.DirEntry, a *tree.Attr) bool {
 		entry := out.AddDirLookupEntry(e)
 		if entry != nil && a != nil {
@@ -122,15 +132,17 @@ func (n *nodes) list(in *fuse.ReadIn, add func(fuse.DirEntry, *tree.Attr) bool, 
 	dir := tree.NodeID(in.NodeId)
 	off := in.Offset
 	for ; off < dotEntries; off++ {
-		e := fuse.DirEntry{Name: ".", Ino: dir.Ino(), Mode: unix.S_IFDIR, Off: off + 1}
+		e := fuse.DirEntry{Name: ".", Ino: n.tree.Ino(dir), Mode: unix.S_IFDIR, Off: off + 1}
 		if off == 1 {
-			e.Name, e.Ino = "..", n.tree.Parent(dir).Ino()
+			e.Name, e.Ino = "..", n.tree.Ino(n.tree.Parent(dir))
 		}
 		if !add(e, nil) {
 			return fuse.OK
 		}
 	}
+	end := true
 	err := n.tree.List(n.base(), dir, off-dotEntries, func(next uint64, name string, a *tree.Attr) bool {
+		end = false
 		added := add(fuse.DirEntry{Name: name, Ino: a.Ino, Mode: unixMode(a.Mode), Off: next + dotEntries}, a)
 		if added && !hold {
 			n.tree.Forget(a.ID, 1)
@@ -139,6 +151,9 @@ func (n *nodes) list(in *fuse.ReadIn, add func(fuse.DirEntry, *tree.Attr) bool, 
 	})
 	if err != nil {
 		return n.fail("list", dir, err)
+	}
+	if end && in.Offset > dotEntries && n.dirs != nil { // the kernel knows all its entries by now
+		n.dirs.noteListed(in.Pid, dir)
 	}
 	return fuse.OK
 }
@@ -228,12 +243,16 @@ func fillEntry(out *fuse.EntryOut, a *tree.Attr) {
 }
 
 func fillAttr(out *fuse.Attr, a *tree.Attr) {
+	block := uint32(blockBytes)
+	if a.Mode.IsDir() {
+		block = dirBlockBytes
+	}
 	*out = fuse.Attr{
 		Ino: a.Ino, Size: a.Size, Blocks: a.Blocks,
 		Atime: uint64(a.ATime.Sec), Mtime: uint64(a.MTime.Sec), Ctime: uint64(a.CTime.Sec),
 		Atimensec: a.ATime.Nsec, Mtimensec: a.MTime.Nsec, Ctimensec: a.CTime.Nsec,
 		Mode: unixMode(a.Mode), Nlink: a.Nlink, Owner: fuse.Owner{Uid: a.UID, Gid: a.GID},
-		Rdev: kernelDevice(a.Device), Blksize: blockBytes,
+		Rdev: kernelDevice(a.Device), Blksize: block,
 	}
 }
 

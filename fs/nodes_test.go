@@ -75,15 +75,18 @@ func TestLookupReplies(t *testing.T) {
 	src.AddSnapshot(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), src.Tree(src.File("f", "x"), src.Dir("d")), nil)
 	n := bareNodes(t, src, nil)
 	const dir = "snapshots/2020-01-02T03:04:05Z"
-	for path, want := range map[string]struct{ entry, attr time.Duration }{
-		"snapshots":        {listTimeout, listTimeout},
-		"snapshots/latest": {listTimeout, forever},
-		dir:                {listTimeout, forever},
-		dir + "/f":         {forever, forever},
-		dir + "/d":         {forever, forever},
+	for path, want := range map[string]struct {
+		entry, attr time.Duration
+		block       uint32
+	}{
+		"snapshots":        {listTimeout, listTimeout, dirBlockBytes},
+		"snapshots/latest": {listTimeout, forever, blockBytes},
+		dir:                {listTimeout, forever, dirBlockBytes},
+		dir + "/f":         {forever, forever, blockBytes},
+		dir + "/d":         {forever, forever, dirBlockBytes},
 	} {
 		out := find(t, n, path)
-		if out.EntryTimeout() != want.entry || out.AttrTimeout() != want.attr || out.Generation != 1 || out.Blksize != blockBytes {
+		if out.EntryTimeout() != want.entry || out.AttrTimeout() != want.attr || out.Generation != 1 || out.Blksize != want.block {
 			t.Errorf("%s: valid for %v, its attributes %v, generation %d", path, out.EntryTimeout(), out.AttrTimeout(), out.Generation)
 		}
 		var attr fuse.AttrOut

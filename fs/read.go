@@ -20,10 +20,14 @@ import (
 // read is an error as a whole; the kernel then asks again for just the page that somebody
 // waits for.
 func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+	n.awake.note()
 	id, ctx := tree.NodeID(in.NodeId), n.base()
 	l, err := n.tree.Layout(ctx, id)
 	if err != nil {
 		return nil, n.fail("read", id, err)
+	}
+	if n.dirs != nil && l.Len() == 1 && l.Size() <= pushFileBytes {
+		n.dirs.noteRead(in.Pid, id)
 	}
 	r, err := n.readRange(ctx, id, l, in.Offset, in.Offset+uint64(in.Size))
 	if err != nil {

@@ -18,6 +18,7 @@ var (
 // GetXAttr copies the value of an attribute to dest and returns its length, also when dest
 // is too small or empty, which asks for the length.
 func (n *nodes) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	n.awake.note()
 	list, err := n.tree.Xattrs(n.base(), tree.NodeID(h.NodeId))
 	if err != nil {
 		return 0, n.fail("read attributes of", tree.NodeID(h.NodeId), err)
@@ -35,6 +36,7 @@ func (n *nodes) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest 
 // ListXAttr writes the names of all attributes to dest, each with a zero byte behind it, and
 // returns their length, as GetXAttr does.
 func (n *nodes) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
+	n.awake.note()
 	list, err := n.tree.Xattrs(n.base(), tree.NodeID(h.NodeId))
 	if err != nil {
 		return 0, n.fail("list attributes of", tree.NodeID(h.NodeId), err)

@@ -3,7 +3,6 @@ package tree
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
 	"io/fs"
 	"math"
 
@@ -48,11 +47,30 @@ func splitFileID(id NodeID) (tree uint32, entry int, ok bool) {
 
 // fileIno is the inode number of an entry that shares it with no other.
 func fileIno(tree blob.ID, entry int) uint64 {
-	base := binary.BigEndian.Uint64(tree[:8]) >> 1
-	if base > inoMask-2*maxEntries { // must not wrap inside the directory
+	return inoAfter(binary.BigEndian.Uint64(tree[:8])>>2, entry)
+}
+
+// dirIno is the inode number of a directory that is an entry of parent.
+func dirIno(parent NodeID, entry int) uint64 {
+	return dirInoBit | inoAfter(uint64(parent)&inoBits, entry)
+}
+
+func inoAfter(base uint64, entry int) uint64 {
+	if base > inoBits-2*maxEntries { // must not wrap inside the directory
 		base -= 4 * maxEntries
 	}
 	return base + uint64(entry) + 2 // never 0 or 1
+}
+
+// ListIno is the inode number of a node in the lists, or of the root of a snapshot.
+func ListIno(id NodeID) uint64 { return dirInoBit | uint64(id)&inoBits }
+
+// Ino returns the inode number of a directory.
+func (t *Tree) Ino(id NodeID) uint64 {
+	if r, ok := t.dirs.get(id); ok && r.parentTree != noTree {
+		return dirIno(r.parent, int(r.entry))
+	}
+	return ListIno(id)
 }
 
 // nodeAttr fills in everything but ID, Volatile and Changing; tree and i say where the node
@@ -147,16 +165,12 @@ func linkIno(c *snapshot.Compact, i int, e *snapshot.Entry) uint64 {
 	for _, id := range c.Content(i) {
 		h.Write(id[:])
 	}
-	return sum63(h)
-}
-
-func sum63(h hash.Hash) uint64 {
 	var sum [sha256.Size]byte
 	h.Sum(sum[:0])
-	return binary.BigEndian.Uint64(sum[:8]) >> 1
+	return binary.BigEndian.Uint64(sum[:8]) >> 2
 }
 
 // listAttr is the part that all nodes of the lists have in common.
 func (t *Tree) listAttr(id NodeID, mode fs.FileMode, at snapshot.Timespec) Attr {
-	return Attr{ID: id, Ino: id.Ino(), Mode: mode, Nlink: 1, UID: t.uid, GID: t.gid, MTime: at, ATime: at, CTime: at}
+	return Attr{ID: id, Ino: ListIno(id), Mode: mode, Nlink: 1, UID: t.uid, GID: t.gid, MTime: at, ATime: at, CTime: at}
 }

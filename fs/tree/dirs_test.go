@@ -121,7 +121,7 @@ func TestFileIDs(t *testing.T) {
 	for i := range top {
 		top[i] = 0xff
 	}
-	if first, last := fileIno(top, 0), fileIno(top, maxEntries-1); first >= last || last > inoMask {
+	if first, last := fileIno(top, 0), fileIno(top, maxEntries-1); first >= last || last > inoBits {
 		t.Errorf("numbers of the highest tree: %#x to %#x", first, last)
 	}
 	if first := fileIno(blob.ID{1: 0}, 0); first <= uint64(Root) {

@@ -24,15 +24,18 @@
 //
 // # Inode numbers
 //
-// Attr.Ino is for people and tools, not for the kernel. A file's number is 63 bits of its tree
-// blob's ID plus its place, so it grows in directory order (tools that sort by inode number read in
-// the order of the packs), is the same after a remount, and the same for a directory that
+// Attr.Ino is for people and tools, not for the kernel. A file's number is 62 bits of its tree
+// blob's ID plus its place, so it grows in directory order (tools that sort by inode number, as cp
+// does, read in the order of the packs), is the same after a remount, and the same for a directory that
 // did not change between two snapshots. Names of one file with several links share a number made
 // from device, inode and everything else the node says that links must have in common: two nodes
 // that differ in content, size, owner, mode, mtime or attributes are never taken for one file,
 // whatever snapshot or host they are from. Times of access and change and the count of links are
 // left out, since they may change while a backup walks over the names.
-// A directory's number is its NodeID without the top bit.
+// A directory's number is 62 bits of its parent's NodeID plus its place there, with the bit above
+// set: in the order of inode numbers the files of a directory come first, by name, and then its
+// directories, by name, which is what makes a walk foreseeable. Those of the lists, and the roots of
+// snapshots, have 62 bits of their own NodeID, and the same bit.
 package tree
 
 import (
@@ -110,9 +113,6 @@ var (
 // NodeID names a node for as long as the Tree lives; see the package comment.
 type NodeID uint64
 
-// Ino returns the inode number of a directory or of a node in the lists.
-func (id NodeID) Ino() uint64 { return uint64(id &^ instanceBit) }
-
 // Root is the directory that holds everything.
 const Root NodeID = 1
 
@@ -120,7 +120,8 @@ const (
 	instanceBit NodeID = 1 << 63
 	entryBits          = 24
 	maxEntries         = 1<<entryBits - 1
-	inoMask            = 1<<63 - 1
+	inoBits            = 1<<62 - 1
+	dirInoBit          = 1 << 62    // set in the inode numbers of directories
 	noTree      uint32 = 0          // numbers of trees start at 1
 	reserved           = ^NodeID(0) // FUSE libraries use it for themselves
 )

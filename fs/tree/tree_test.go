@@ -327,3 +327,124 @@ func TestRefreshTroubles(t *testing.T) {
 		t.Errorf("snapshots while offline: %q", got)
 	}
 }
+
+func TestSmallFiles(t *testing.T) {
+	src := treetest.New(t)
+	root := src.Tree(
+		src.File("a", "12345"), src.Dir("b", src.File("x", "y")), src.File("c"), src.File("d", "two", "chunks"),
+		treetest.Symlink("e", "a"), src.File("f", "1234567890"), src.File("g", "123456789012345"), src.File("h", "123"),
+	)
+	src.AddSnapshot(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), root, nil)
+	tr := open(t, src, tree.Options{})
+	dir := at(t, tr, "snapshots/2020-01-02T03:04:05Z")
+	number, ok := tr.DirNumber(dir.ID)
+	if !ok {
+		t.Fatal("the root directory of a snapshot has no number")
+	}
+	if _, ok := tr.DirNumber(tree.Root); ok {
+		t.Error("a list has a number")
+	}
+	for _, tc := range []struct {
+		name                                string
+		from, maxFiles, fileBytes, sumBytes int
+		want                                string
+		more                                bool
+	}{
+		{"all", 0, 100, 100, 1000, "a f g h", false},
+		{"from one on", 1, 100, 100, 1000, "f g h", false},
+		{"behind all", 8, 100, 100, 1000, "", false},
+		{"few", 0, 2, 100, 1000, "a f", true},
+		{"exactly as many", 0, 4, 100, 1000, "a f g h", false},
+		{"small ones", 0, 100, 12, 1000, "a f h", false},
+		{"few bytes", 0, 100, 100, 16, "a f", true},
+		{"always one", 5, 100, 100, 1, "f", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			files, more, err := tr.SmallFiles(t.Context(), number, tc.from, tc.maxFiles, tc.fileBytes, tc.sumBytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, f := range files {
+				name := string(rune('a' + f.Entry))
+				names = append(names, name)
+				a := at(t, tr, "snapshots/2020-01-02T03:04:05Z/"+name)
+				if n, entry, ok := tree.FilePlace(f.ID); a.ID != f.ID || int(a.Size) != f.Bytes || !ok || n != number || entry != f.Entry {
+					t.Errorf("%s: %+v, attributes %+v", name, f, a)
+				}
+			}
+			if got := strings.Join(names, " "); got != tc.want || more != tc.more {
+				t.Errorf("%q, more %v; want %q, %v", got, more, tc.want, tc.more)
+			}
+		})
+	}
+	if _, _, err := tr.SmallFiles(t.Context(), 1<<30, 0, 1, 1, 1); !errors.Is(err, tree.ErrStale) {
+		t.Errorf("a number that nothing has: %v", err)
+	}
+}
+
+func TestAhead(t *testing.T) {
+	src := treetest.New(t)
+	dir := func(name string, nodes ...snapshot.Node) snapshot.Node {
+		return src.Dir(name, append(nodes, src.File("of "+name, name))...)
+	}
+	root := src.Tree(
+		dir("a", dir("b", dir("c")), dir("d")), src.File("e", "1"), treetest.Symlink("f", "a"), dir("g", dir("h")), dir("i"),
+	)
+	src.AddSnapshot(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), root, nil)
+	tr := open(t, src, tree.Options{})
+	const top = "snapshots/2020-01-02T03:04:05Z"
+	names := map[uint32]string{}
+	for _, path := range []string{"a", "a/b", "a/b/c", "a/d", "g", "g/h", "i"} {
+		number, ok := tr.DirNumber(at(t, tr, top+"/"+path).ID)
+		if !ok {
+			t.Fatalf("%s has no number", path)
+		}
+		names[number] = path
+	}
+	for _, tc := range []struct {
+		from, want string
+		most       int
+	}{
+		{"", "a a/b a/b/c a/d g g/h i", 100},
+		{"/a", "a/b a/b/c a/d g g/h i", 100},
+		{"/a/b", "a/b/c a/d g g/h i", 100},
+		{"/a/b/c", "a/d g g/h i", 100},
+		{"/g", "g/h i", 100},
+		{"/i", "", 100},
+		{"", "a a/b a/b/c", 3},
+		{"/a/b/c", "a/d", 1},
+	} {
+		var got []string
+		tr.Ahead(t.Context(), at(t, tr, top+tc.from).ID, func(number uint32) bool {
+			got = append(got, names[number])
+			return len(got) < tc.most
+		})
+		if diff := cmp.Diff(tc.want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("from %q: %s", tc.from, diff)
+		}
+	}
+	tr.Ahead(t.Context(), tree.Root, func(uint32) bool {
+		t.Error("something is ahead of the list of snapshots")
+		return false
+	})
+}
+
+// Inode numbers grow in the order of a walk: the files of a directory by name, then its directories.
+func TestInodeOrder(t *testing.T) {
+	src := treetest.New(t)
+	root := src.Tree(src.Dir("a"), src.File("b", "x"), src.Dir("c"), src.File("d", "y"), treetest.Symlink("e", "z"), src.Dir("f"))
+	src.AddSnapshot(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), root, nil)
+	tr := open(t, src, tree.Options{})
+	last := uint64(0)
+	for _, name := range []string{"b", "d", "e", "a", "c", "f"} {
+		a := at(t, tr, "snapshots/2020-01-02T03:04:05Z/"+name)
+		if a.Ino <= last {
+			t.Errorf("%s: %d after %d", name, a.Ino, last)
+		}
+		last = a.Ino
+		if a.Mode.IsDir() && tr.Ino(a.ID) != a.Ino {
+			t.Errorf("%s: Ino says %d, its attributes %d", name, tr.Ino(a.ID), a.Ino)
+		}
+	}
+}

@@ -56,7 +56,9 @@ func (t *Tree) Attr(ctx context.Context, id NodeID) (Attr, error) {
 		if err != nil {
 			return Attr{}, err
 		}
-		return t.dirAttr(ref, id), nil
+		a := t.fileAttr(ref, id)
+		a.Ino = dirIno(r.parent, int(r.entry))
+		return a, nil
 	}
 	v := t.view.Load()
 	if l := v.lists[id]; l != nil {
@@ -72,12 +74,6 @@ func (t *Tree) fileAttr(ref entryRef, id NodeID) (a Attr) {
 	e := ref.c.Entry(ref.entry)
 	t.nodeAttr(&a, ref.tree, ref.c, ref.entry, &e)
 	a.ID = id
-	return a
-}
-
-func (t *Tree) dirAttr(ref entryRef, id NodeID) (a Attr) {
-	a = t.fileAttr(ref, id)
-	a.Ino = id.Ino()
 	return a
 }
 
@@ -157,7 +153,7 @@ func (t *Tree) entryNode(a *Attr, p *place, i int, name string) {
 		return
 	}
 	a.ID = t.dirs.hold(name, dirRecord{parent: p.id, tree: t.trees.number(e.Subtree), parentTree: p.number, entry: uint32(i)})
-	a.Ino = a.ID.Ino()
+	a.Ino = dirIno(p.id, i)
 }
 
 // Forget gives back n references that Lookup or List took. For anything but a directory

@@ -122,6 +122,21 @@ func (c *Compact) Entry(i int) Entry {
 	return e
 }
 
+// NextDir returns the first entry from i on that is a directory, and its subtree, the zero ID when it
+// names none; Len when there is no directory.
+func (c *Compact) NextDir(i int) (int, blob.ID) {
+	for ; i < len(c.records); i++ {
+		if r := &c.records[i]; r.typ == Dir {
+			if !r.hasSubtree {
+				return i, blob.ID{}
+			}
+			_, ids := c.starts(i)
+			return i, c.ids[ids]
+		}
+	}
+	return i, blob.ID{}
+}
+
 // Content returns the chunks of file i. The list is shared: do not change it.
 func (c *Compact) Content(i int) []blob.ID {
 	_, start := c.starts(i)

@@ -264,3 +264,25 @@ func BenchmarkTree(b *testing.B) {
 		})
 	}
 }
+
+func TestCompactNextDir(t *testing.T) {
+	sub := blob.Hash([]byte("subtree"))
+	kind := map[int]NodeType{2: Dir, 3: Symlink, 4: Dir, 6: Dir}
+	c, err := ParseCompact(bigTree(t, 7, func(i int, n *Node) {
+		if typ, ok := kind[i]; ok {
+			n.Type, n.Content = typ, nil
+		}
+		if i == 2 || i == 6 {
+			n.Subtree = &sub
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, want := range []int{2, 2, 2, 4, 4, 6, 6, 7} {
+		i, id := c.NextDir(from)
+		if i != want || (id == sub) != (want == 2 || want == 6) {
+			t.Errorf("from %d: entry %d, want %d; subtree %v", from, i, want, id)
+		}
+	}
+}

@@ -132,6 +132,18 @@ func (s *Source) Reads(h blob.Handle) int {
 	return s.reads[h]
 }
 
+// TreeReads tells how often trees were read, all together.
+func (s *Source) TreeReads() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h, k := range s.reads {
+		if h.Type == blob.Tree {
+			n += k
+		}
+	}
+	return n
+}
+
 // SnapshotLoads tells how often snapshot files were read, all together.
 func (s *Source) SnapshotLoads() (n int) {
 	s.mu.Lock()

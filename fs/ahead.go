@@ -1,0 +1,112 @@
+package fs
+
+import (
+	"context"
+
+	"vitrine/repo"
+	"vitrine/repo/blob"
+)
+
+const (
+	// aheadTrees is how many directories ahead of a walk are known.
+	aheadTrees = 64
+	// aheadDirBytes is how much of the content of their small files is in the cache.
+	aheadDirBytes = 8 << 20
+	// aheadFirst is how much is read with the first request, before there is more than
+	// enough for what the walk does next; each one after it reads twice as much.
+	aheadFirst = 64 << 10
+	aheadMost  = 4 << 20
+	// aheadRemembered bounds the directories for which it is known that they were loaded.
+	aheadRemembered = 1 << 14
+)
+
+// lookAhead loads what a walk will want next: the trees of the directories that it comes to, and
+// where it reads files, the small ones in them.
+func (p *pusher) lookAhead(ctx context.Context, c *client) {
+	p.mu.Lock()
+	at, reads := c.at, c.reads
+	p.mu.Unlock()
+	l := aheadLoad{pusher: p, batchBytes: aheadFirst}
+	// Loads that nobody can give up run on this goroutine. The end of the cache is their end.
+	patient := context.WithoutCancel(ctx)
+	trees, bytes := 0, aheadDirBytes
+	p.tree.Ahead(patient, at, func(dir uint32) bool {
+		if reads {
+			bytes -= l.add(patient, dir)
+		} else {
+			p.tree.Load(patient, dir)
+		}
+		trees++
+		return trees < aheadTrees && bytes > 0 && ctx.Err() == nil
+	})
+	l.flush(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.left, c.ahead = trees, false
+}
+
+// aheadLoad gathers the files of several directories, to read them together.
+type aheadLoad struct {
+	*pusher
+	dirs       []uint32 // of the files in hs
+	sums       []int    // bytes of each
+	hs         []blob.Handle
+	bytes      int
+	batchBytes int
+}
+
+// add notes the small files of a directory and returns how many bytes of them are in the cache, or will
+// be after flush.
+func (l *aheadLoad) add(ctx context.Context, dir uint32) int {
+	l.mu.Lock()
+	sum, done := l.loaded[dir]
+	if l.streams[dir] != nil { // the walk was here
+		done, sum = true, 0
+	}
+	l.mu.Unlock()
+	if done {
+		return sum
+	}
+	files, _, err := l.tree.SmallFiles(ctx, dir, 0, pushFiles, pushFileBytes, pushBytes)
+	if err != nil {
+		return 0
+	}
+	for i := range files {
+		h := blob.Handle{Type: blob.Data, ID: files[i].Blob}
+		sum += files[i].Bytes
+		if _, cached := l.blobs.Peek(h); !cached {
+			l.hs = append(l.hs, h)
+			l.bytes += files[i].Bytes
+		}
+	}
+	l.dirs, l.sums = append(l.dirs, dir), append(l.sums, sum)
+	if l.bytes >= l.batchBytes {
+		l.flush(ctx)
+		l.batchBytes = min(2*l.batchBytes, aheadMost)
+	}
+	return sum
+}
+
+// flush loads what was added.
+func (l *aheadLoad) flush(ctx context.Context) {
+	if len(l.hs) > 0 {
+		l.read(ctx, l.hs, func(i int, open repo.OpenBlob) bool {
+			if _, cached := l.blobs.Peek(l.hs[i]); !cached { // else a reader was faster
+				if plain, err := open(nil); err == nil { // an error is the reader's to see
+					l.blobs.Put(l.hs[i], plain)
+					l.fetched(l.hs[i].ID, len(plain), &l.stats.push)
+				}
+			}
+			return ctx.Err() == nil
+		})
+	}
+	l.mu.Lock()
+	if len(l.loaded) > aheadRemembered {
+		clear(l.loaded)
+	}
+	for i, dir := range l.dirs {
+		l.loaded[dir] = l.sums[i]
+	}
+	l.mu.Unlock()
+	l.dirs, l.sums, l.hs, l.bytes = l.dirs[:0], l.sums[:0], l.hs[:0], 0
+}
