@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -82,24 +83,49 @@ func child(mode string, args []string) int {
 	return 0
 }
 
-// interruptedReader walks and reads a tree with plain system calls while signals rain down on it,
-// as the Go runtime sends them to itself. It does not try again after EINTR.
+// interruptedReader walks and reads a tree with plain system calls, on several threads, while
+// signals rain down on them: those of this program, and those that the Go runtime sends to itself to
+// preempt and to collect garbage. It does not try again after EINTR.
 func interruptedReader(dir string) error {
-	runtime.LockOSThread()
-	pid, thread := os.Getpid(), unix.Gettid()
+	const readers = 4
 	stop := make(chan struct{})
-	defer close(stop)
+	errs := make(chan error)
+	for range readers {
+		go func() {
+			runtime.LockOSThread()
+			go interrupt(unix.Gettid(), stop)
+			errs <- readTree(dir)
+		}()
+	}
 	go func() {
 		for {
 			select {
 			case <-stop:
 				return
-			case <-time.After(200 * time.Microsecond):
-				unix.Tgkill(pid, thread, unix.SIGURG)
+			default:
+				runtime.GC()
 			}
 		}
 	}()
-	return readTree(dir)
+	var err error
+	for range readers {
+		err = errors.Join(err, <-errs)
+	}
+	close(stop)
+	return err
+}
+
+// interrupt sends signals to a thread of this process.
+func interrupt(thread int, stop chan struct{}) {
+	pid := os.Getpid()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(100 * time.Microsecond):
+			unix.Tgkill(pid, thread, unix.SIGURG)
+		}
+	}
 }
 
 func readTree(dir string) error {

@@ -94,8 +94,22 @@ func TestRow22KilledServer(t *testing.T) {
 	if got := sh(t, dir, "cat snapshots/latest/f"); got != "x" {
 		t.Errorf("content %q", got)
 	}
+	held, err := os.Open(dir + "/snapshots/latest/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
 	cmd.Process.Kill()
 	cmd.Wait()
+	for _, line := range []string{"ls snapshots", "cat snapshots/latest/other", "stat -f ."} { // what nobody remembers
+		out, err := try("/", "timeout", "20", "bash", "-c", fmt.Sprintf("cd '%s' && %s", dir, line))
+		if err == nil || !strings.Contains(out, "Transport endpoint is not connected") {
+			t.Errorf("%s, after the server was killed: %v, %s", line, err, out)
+		}
+	}
+	if n, err := held.ReadAt(make([]byte, 10), 0); !errors.Is(err, unix.ENOTCONN) && n == 0 {
+		t.Errorf("a file that was open: %v", err) // unless the kernel has its bytes
+	}
 	_, err = Mount(t.Context(), dir, small(t), Options{})
 	if err == nil || !strings.Contains(err.Error(), "server is gone") || !strings.Contains(err.Error(), "fusermount3 -uz "+dir) {
 		t.Errorf("mount over a dead server: %v", err)

@@ -244,34 +244,6 @@ func TestRow09DiskUsage(t *testing.T) {
 	}
 }
 
-func TestRow10ManyEntries(t *testing.T) {
-	const n = 100_000
-	src := treetest.New(t)
-	nodes := make([]snapshot.Node, n)
-	for i := range nodes {
-		nodes[i] = src.File(fmt.Sprintf("entry %06d", i), "same")
-	}
-	src.AddSnapshot(time.Now(), src.Tree(nodes...), nil)
-	mnt, _, c := mountCounted(t, src, Options{})
-	mnt += "/snapshots/latest"
-	start := time.Now()
-	if first := sh(t, mnt, "ls -U | head -1 || true"); first != "entry 000000\n" {
-		t.Errorf("first name: %q", first)
-	}
-	toFirst := time.Since(start)
-	if got := strings.TrimSpace(sh(t, mnt, "find . -size 1 | wc -l")); got != fmt.Sprint(n) {
-		t.Errorf("find saw %s files", got)
-	}
-	all := time.Since(start)
-	t.Logf("first name after %v, all attributes after %v, in %d requests", toFirst, all, c.lists.Load()+c.lookups.Load()+c.getattrs.Load())
-	if all > time.Minute { // quadratic would take far longer
-		t.Errorf("listing took %v", all)
-	}
-	if n := c.lookups.Load() + c.getattrs.Load(); n > 100 {
-		t.Errorf("%d requests for single entries", n)
-	}
-}
-
 // Walking and reading what was walked and read before asks for nothing inside the snapshots, and
 // reads no byte, long after what is told of the lists has expired.
 func TestRow11Row13CachedByTheKernel(t *testing.T) {
