@@ -228,8 +228,20 @@ func TestRefresh(t *testing.T) {
 	if now.ID == link.ID {
 		t.Error("latest points elsewhere but is the same node: the kernel would keep its target")
 	}
-	if _, err := tr.Readlink(t.Context(), link.ID); !errors.Is(err, tree.ErrStale) && !errors.Is(err, tree.ErrInvalid) {
-		t.Errorf("old latest: %v", err)
+	// Who met the old one just before gets its answer; much later it is gone, and the kernel looks
+	// it up again.
+	if target, err := tr.Readlink(t.Context(), link.ID); err != nil || target != "2020-01-02T03:04:05Z" {
+		t.Errorf("the latest of just before -> %q, %v", target, err)
+	}
+	another := src.AddSnapshot(day.Add(time.Minute), root, nil)
+	refresh(t, tr)
+	src.RemoveSnapshot(another.ID)
+	refresh(t, tr)
+	if _, err := tr.Readlink(t.Context(), link.ID); !errors.Is(err, tree.ErrStale) {
+		t.Errorf("the latest of long ago: %v", err)
+	}
+	if _, err := tr.Readlink(t.Context(), after.ID); !errors.Is(err, tree.ErrInvalid) {
+		t.Errorf("target of a list: %v", err)
 	}
 
 	held := at(t, tr, "ids/"+added.ID.Short()) // somebody sits in it

@@ -16,6 +16,9 @@ import (
 type view struct {
 	lists map[NodeID]*list // every directory that is not in a snapshot, by ID
 	links map[NodeID]*item // every symlink `latest`, by ID
+	// past are the links of the view before: a program that has met one just before it
+	// changed may still ask where it points.
+	past map[NodeID]*item
 
 	bytes, files uint64 // of all snapshots, as their summaries say
 
@@ -63,6 +66,9 @@ func buildView(sns []*snapshot.Snapshot, templates []template, timeForm string, 
 		}
 	}
 	v := &view{lists: make(map[NodeID]*list), links: make(map[NodeID]*item)}
+	if old != nil {
+		v.past = old.links
+	}
 	root.freeze(v, Root, 0, old, timespec(now))
 	for _, sn := range sns {
 		if sn.Summary != nil {
@@ -71,6 +77,14 @@ func buildView(sns []*snapshot.Snapshot, templates []template, timeForm string, 
 		}
 	}
 	return v
+}
+
+// link returns a symlink, nil when there is none of that ID.
+func (v *view) link(id NodeID) *item {
+	if it := v.links[id]; it != nil {
+		return it
+	}
+	return v.past[id]
 }
 
 // draft is a list under construction.

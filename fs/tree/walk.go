@@ -64,7 +64,7 @@ func (t *Tree) Attr(ctx context.Context, id NodeID) (Attr, error) {
 	if l := v.lists[id]; l != nil {
 		return t.attrOfList(l), nil
 	}
-	if it := v.links[id]; it != nil {
+	if it := v.link(id); it != nil {
 		return t.itemAttr(it), nil
 	}
 	return Attr{}, fmt.Errorf("node %#x: %w", uint64(id), ErrStale)
@@ -106,7 +106,7 @@ func (t *Tree) open(ctx context.Context, dir NodeID) (place, error) {
 	if l := v.lists[dir]; l != nil {
 		return place{id: dir, list: l}, nil
 	}
-	if v.links[dir] != nil || dir&instanceBit == 0 {
+	if v.link(dir) != nil || dir&instanceBit == 0 {
 		return place{}, fmt.Errorf("node %#x: %w", uint64(dir), ErrNotDir)
 	}
 	return place{}, fmt.Errorf("node %#x: %w", uint64(dir), ErrStale)
@@ -219,8 +219,12 @@ func (t *Tree) Totals() (bytes, files uint64) {
 
 // Readlink returns the target of a symlink.
 func (t *Tree) Readlink(ctx context.Context, id NodeID) (string, error) {
-	if it := t.view.Load().links[id]; it != nil {
+	v := t.view.Load()
+	if it := v.link(id); it != nil {
 		return it.target, nil
+	}
+	if _, held := t.dirs.get(id); id&instanceBit != 0 && !held && v.lists[id] == nil {
+		return "", fmt.Errorf("node %#x: %w", uint64(id), ErrStale) // a link of long ago
 	}
 	ref, err := t.entry(ctx, id)
 	if err != nil {
