@@ -140,7 +140,7 @@ type request struct {
 	name string // looked up in node, or empty
 }
 
-// watch begins to note the requests for metadata inside snapshots.
+// watch begins to note the requests inside snapshots.
 func (c *counter) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -191,6 +191,7 @@ func (c *counter) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.
 func (c *counter) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	defer c.interrupted(cancel)
 	c.readBytes.Add(int64(in.Size))
+	c.note("read", in.NodeId, "")
 	return c.nodes.Read(cancel, in, buf)
 }
 
