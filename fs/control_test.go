@@ -227,16 +227,7 @@ func TestStatusFileIsOutOfTheWay(t *testing.T) {
 }
 
 func TestStatusTextsAreForgotten(t *testing.T) {
-	dir := filepath.Join(workDir(t), "mnt")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	mountDirs.Store(dir, true)
-	s, err := Mount(t.Context(), dir, small(t), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Unmount()
+	dir, s := mountServer(t, small(t), Options{})
 	for range 100 {
 		if p, err := os.ReadFile(dir + "/.vitrine/status"); err != nil || !json.Valid(p) {
 			t.Fatalf("%v: %q", err, p)

@@ -193,6 +193,9 @@ func TestRow22BusyUnmount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.fuse.WaitMount(); err != nil { // as mountCounted does
+		t.Fatal(err)
+	}
 	f, err := os.Open(dir + "/snapshots/latest/f")
 	if err != nil {
 		t.Fatal(err)
