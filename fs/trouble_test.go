@@ -71,7 +71,8 @@ func TestRow15PrunedByAnother(t *testing.T) {
 	initRestic(t, dir+"/repo")
 	noise(t, dir+"/src/keep", files, fileBytes)
 	noise(t, dir+"/src/junk", files, fileBytes)
-	restic(t, dir+"/repo", dir, "backup", "src")
+	// Of two snapshots of one second, the second would get another name when the first is gone.
+	restic(t, dir+"/repo", dir, "backup", "--time", "2020-01-01 00:00:00", "src")
 	sh(t, dir, "rm -r src/junk")
 	restic(t, dir+"/repo", dir, "backup", "src")
 
