@@ -55,7 +55,7 @@ type aheadLoad struct {
 	batchBytes int
 }
 
-// add notes the small files of a directory and returns how many bytes of them are in the cache, or will
+// add notes the files of a directory and returns how many bytes of them are in the cache, or will
 // be after flush.
 func (l *aheadLoad) add(ctx context.Context, dir uint32) int {
 	l.mu.Lock()
@@ -67,13 +67,17 @@ func (l *aheadLoad) add(ctx context.Context, dir uint32) int {
 	if done {
 		return sum
 	}
-	files, _, err := l.tree.SmallFiles(ctx, dir, 0, pushFiles, pushFileBytes, pushBytes)
+	files, _, err := l.tree.NextFiles(ctx, dir, 0, nextFiles(pushFiles))
 	if err != nil {
 		return 0
 	}
 	for i := range files {
-		h := blob.Handle{Type: blob.Data, ID: files[i].Blob}
 		sum += files[i].Bytes
+		if !files[i].Small() {
+			l.expectLarge(ctx, files[i].ID)
+			continue
+		}
+		h := blob.Handle{Type: blob.Data, ID: files[i].Blob}
 		if _, cached := l.blobs.Peek(h); !cached {
 			l.hs = append(l.hs, h)
 			l.bytes += files[i].Bytes
@@ -92,7 +96,10 @@ func (l *aheadLoad) flush(ctx context.Context) {
 	if len(l.hs) > 0 {
 		l.read(ctx, l.hs, func(i int, open repo.OpenBlob) bool {
 			if _, cached := l.blobs.Peek(l.hs[i]); !cached { // else a reader was faster
-				if plain, err := open(nil); err == nil { // an error is the reader's to see
+				l.spare.take()
+				plain, err := open(nil)
+				l.spare.put()
+				if err == nil { // an error is the reader's to see
 					l.blobs.Put(l.hs[i], plain)
 					l.fetched(l.hs[i].ID, len(plain), &l.stats.push)
 				}

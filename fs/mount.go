@@ -88,9 +88,10 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		chunks: blobcache.NewChunks(o.CacheBytes / 2),
 		base:   func() context.Context { return endless },
 		awake:  newAwake(awakeFile),
+		spare:  newSpare(),
 	}
 	n.stats.refreshed(began, 0, nil)
-	n.ahead = newStreamer(src, n.chunks, n.fetched, &n.stats.ahead)
+	n.ahead = newStreamer(src, n.chunks, n.spare, n.fetched, &n.stats.ahead)
 	s := &Server{
 		dir: dir, nodes: n, log: o.Log, stop: stop, done: make(chan struct{}),
 		began: time.Now(), budgetBytes: o.CacheBytes, traffic: o.Traffic,

@@ -41,6 +41,7 @@ type nodes struct {
 	ahead  prefetcher
 	dirs   *pusher
 	awake  *awake
+	spare  spare
 	log    *slog.Logger
 	told   recent[blob.ID] // blobs whose loss is in the log
 	stats  stats
@@ -140,9 +141,10 @@ func (n *nodes) list(in *fuse.ReadIn, add func(fuse.DirEntry, *tree.Attr) bool, 
 			return fuse.OK
 		}
 	}
-	end := true
+	if off <= dotEntries && n.dirs != nil {
+		n.dirs.noteListed(in.Pid, dir)
+	}
 	err := n.tree.List(n.base(), dir, off-dotEntries, func(next uint64, name string, a *tree.Attr) bool {
-		end = false
 		added := add(fuse.DirEntry{Name: name, Ino: a.Ino, Mode: unixMode(a.Mode), Off: next + dotEntries}, a)
 		if added && !hold {
 			n.tree.Forget(a.ID, 1)
@@ -151,9 +153,6 @@ func (n *nodes) list(in *fuse.ReadIn, add func(fuse.DirEntry, *tree.Attr) bool, 
 	})
 	if err != nil {
 		return n.fail("list", dir, err)
-	}
-	if end && in.Offset > dotEntries && n.dirs != nil { // the kernel knows all its entries by now
-		n.dirs.noteListed(in.Pid, dir)
 	}
 	return fuse.OK
 }

@@ -32,6 +32,7 @@ import (
 type noAhead struct{}
 
 func (noAhead) note(tree.NodeID, *tree.Layout, int) {}
+func (noAhead) expect(tree.NodeID, *tree.Layout)    {}
 func (noAhead) run(context.Context)                 {}
 func (noAhead) close()                              {}
 
@@ -49,7 +50,7 @@ func bareNodes(t *testing.T, src Source, log *slog.Logger) *nodes {
 		log = slog.New(slog.DiscardHandler)
 	}
 	n := &nodes{
-		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), chunks: blobcache.NewChunks(1 << 20), ahead: noAhead{}, log: log,
+		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), chunks: blobcache.NewChunks(1 << 20), ahead: noAhead{}, spare: newSpare(), log: log,
 		base: func() context.Context { return t.Context() }, keepOpen: true, keepOpenDir: true,
 	}
 	t.Cleanup(func() { n.closeCaches() })

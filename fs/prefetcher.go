@@ -10,6 +10,9 @@ import (
 type prefetcher interface {
 	// note tells that chunk i of a file is being read. It never blocks.
 	note(id tree.NodeID, l *tree.Layout, i int)
+	// expect tells that a file of several chunks will be read from its beginning. It never
+	// blocks.
+	expect(id tree.NodeID, l *tree.Layout)
 	// run does the work until close; what is under way when ctx ends is given up.
 	run(ctx context.Context)
 	// close makes run return. No note may follow.

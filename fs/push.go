@@ -5,9 +5,11 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"vitrine/fs/readahead"
 	"vitrine/fs/tree"
 	"vitrine/repo"
 	"vitrine/repo/blob"
@@ -28,19 +30,24 @@ const (
 	// left for it to ask for. When it does not ask for several of them, it has stopped reading.
 	probeAfter = 128
 	distrust   = 8 * probeAfter
+	// How often and after how long it is asked again whether the kernel knows the first file of a
+	// directory.
+	learnTries = 5
+	learnPause = 50 * time.Microsecond
 )
 
 // pusher puts the content of small files into the kernel's page cache ahead of programs that read
 // whole directories (cp, tar, rsync, diff and grep do), so that most files cost them no request.
 //
 // A program that has read a file of a directory that it listed is taken for one that reads what it
-// lists: the directories that it lists from then on are pushed as soon as it has seen their end. Others
+// lists: the directories that it lists from then on are pushed as soon as it begins to. Others
 // (find, ls) get nothing. Where one program lists and others read (find -exec, xargs), two reads in
 // order are the sign, in each directory anew.
 //
 // One window of files is pushed at a time. Reads of what was pushed are not seen, so one file
 // of a window that others follow, its tripwire, is not pushed: when its read arrives, the reader is
-// in that window, and the next one is prepared.
+// in that window, and the next one is prepared. Of files of several chunks, which are never pushed, the
+// beginnings are loaded, so that their readers find them in the cache.
 //
 // A push waits for pages that a READ of the same file holds, so it is done by a worker that no
 // request waits for, and without a lock.
@@ -79,6 +86,7 @@ type pushStream struct {
 	window int    // files of the next window
 	missed int    // reads of what was pushed: the kernel dropped it
 	busy   bool   // a worker has it, or it waits for one
+	known  bool   // the kernel took a file; belongs to the worker
 }
 
 const never = math.MaxInt
@@ -107,7 +115,7 @@ func batchReader(src Source) func(context.Context, []blob.Handle, func(int, repo
 	}
 }
 
-// noteRead tells that a program asks for the content of a small file. It never blocks.
+// noteRead tells that a program asks for the beginning of a file. It never blocks.
 func (p *pusher) noteRead(who uint32, id tree.NodeID) {
 	dir, entry, ok := tree.FilePlace(id)
 	if !ok {
@@ -158,7 +166,7 @@ func (s *pushStream) advance(entry int) bool {
 	return false
 }
 
-// noteListed tells that a program has read a directory to its end. It never blocks.
+// noteListed tells that a program begins to list a directory. It never blocks.
 func (p *pusher) noteListed(who uint32, id tree.NodeID) {
 	dir, ok := p.tree.DirNumber(id)
 	if !ok {
@@ -252,11 +260,11 @@ func (p *pusher) window(ctx context.Context, dir uint32, buf []byte) ([]byte, bo
 	off := p.off
 	p.mu.Unlock()
 
-	var files []tree.SmallFile
+	var files []tree.NextFile
 	more := false
 	if !off && ctx.Err() == nil {
 		// An error is the reader's to see.
-		files, more, _ = p.tree.SmallFiles(ctx, dir, from, size, pushFileBytes, pushBytes)
+		files, more, _ = p.tree.NextFiles(ctx, dir, from, nextFiles(size))
 	}
 	p.mu.Lock()
 	s.planned(files, more, p.probe(s.client, len(files)))
@@ -286,7 +294,7 @@ func (p *pusher) probe(who uint32, n int) bool {
 }
 
 // planned notes what the window has and chooses its tripwire.
-func (s *pushStream) planned(files []tree.SmallFile, more, probe bool) {
+func (s *pushStream) planned(files []tree.NextFile, more, probe bool) {
 	s.trip = never
 	n := len(files)
 	if n == 0 {
@@ -307,19 +315,23 @@ func (s *pushStream) planned(files []tree.SmallFile, more, probe bool) {
 // push gives the kernel all files but the tripwire and those that the reader has passed. It returns
 // the place at which it had to stop because the kernel does not know the file, -1 when there was
 // none. What is in the cache goes first, the rest is read together.
-func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.SmallFile, trip int, buf []byte) (_ []byte, stopped int) {
+func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.NextFile, trip int, buf []byte) (_ []byte, stopped int) {
 	stopped = -1
 	var missing []int
 	var hs []blob.Handle
 	for i := range files {
 		f := &files[i]
+		if !f.Small() {
+			p.expectLarge(ctx, f.ID)
+			continue
+		}
 		h := blob.Handle{Type: blob.Data, ID: f.Blob}
 		plain, cached := p.blobs.Peek(h)
 		switch {
 		case !cached:
 			missing, hs = append(missing, i), append(hs, h)
 		case f.Entry == trip || p.passed(s, f.Entry):
-		case !p.give(f, plain):
+		case !p.give(s, f, plain):
 			return buf, f.Entry
 		}
 	}
@@ -331,13 +343,15 @@ func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.SmallFile
 		if p.passed(s, f.Entry) {
 			return true
 		}
+		p.spare.take()
+		defer p.spare.put()
 		plain, err := open(buf)
 		if err != nil {
 			return true // the reader will see it, and tell the log
 		}
 		buf = plain
 		p.stats.push.add(len(plain))
-		given := f.Entry != trip && p.give(f, plain)
+		given := f.Entry != trip && p.give(s, f, plain)
 		if !given || len(plain) != f.Bytes { // it will be asked for
 			p.blobs.Put(hs[k], slices.Clone(plain))
 			p.stats.unread.add(f.Blob, len(plain), p.cached)
@@ -350,13 +364,31 @@ func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.SmallFile
 	return buf, stopped
 }
 
-// give pushes one file. False when the kernel does not take it.
-func (p *pusher) give(f *tree.SmallFile, plain []byte) bool {
+// nextFiles bounds a window of so many files.
+func nextFiles(most int) tree.Files {
+	return tree.Files{Most: most, SmallBytes: pushFileBytes, SumBytes: pushBytes, LargeBytes: readahead.FirstBytes}
+}
+
+// expectLarge has the beginning of a file of several chunks loaded.
+func (p *pusher) expectLarge(ctx context.Context, id tree.NodeID) {
+	if l, err := p.tree.Layout(ctx, id); err == nil && l.Len() > 1 { // an error is the reader's to see
+		p.nodes.ahead.expect(id, l)
+	}
+}
+
+// give pushes one file. False when the kernel does not take it. It is given a moment to learn of the
+// first one, which it may be listing just now.
+func (p *pusher) give(s *pushStream, f *tree.NextFile, plain []byte) bool {
 	// Content of another length would make the kernel believe in that length.
 	if len(plain) != f.Bytes {
 		return true
 	}
 	st := p.store(f.ID, plain)
+	for try := 0; st == fuse.ENOENT && !s.known && try < learnTries; try++ {
+		time.Sleep(learnPause)
+		st = p.store(f.ID, plain)
+	}
+	s.known = true
 	switch st {
 	case fuse.OK:
 		p.stats.pushed.add(len(plain))

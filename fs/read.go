@@ -26,7 +26,7 @@ func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadRes
 	if err != nil {
 		return nil, n.fail("read", id, err)
 	}
-	if n.dirs != nil && l.Len() == 1 && l.Size() <= pushFileBytes {
+	if n.dirs != nil && in.Offset == 0 {
 		n.dirs.noteRead(in.Pid, id)
 	}
 	r, err := n.readRange(ctx, id, l, in.Offset, in.Offset+uint64(in.Size))

@@ -3,7 +3,6 @@ package fs
 import (
 	"cmp"
 	"context"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,14 +37,14 @@ const (
 //
 // Decoding ahead leaves a processor free, where there are several: for the readers.
 type streamer struct {
-	src     Source
-	spans   spanSource // nil when src is none
-	chunks  *blobcache.Chunks
-	count   func(id blob.ID, bytes int, by *amount)
-	ahead   *amount
-	jobs    chan window   // closed by close
-	slots   chan struct{} // one for each request whose sealed bytes are in memory
-	decodes chan struct{} // one for each that is decoding ahead
+	src    Source
+	spans  spanSource // nil when src is none
+	chunks *blobcache.Chunks
+	count  func(id blob.ID, bytes int, by *amount)
+	ahead  *amount
+	jobs   chan window   // closed by close
+	slots  chan struct{} // one for each request whose sealed bytes are in memory
+	spare  spare         // for those that decode ahead
 
 	mu      sync.Mutex // guards the rest
 	streams readahead.Streams
@@ -60,13 +59,13 @@ type window struct {
 }
 
 // newStreamer returns a streamer into chunks. What it brings is counted in ahead.
-func newStreamer(src Source, chunks *blobcache.Chunks, count func(blob.ID, int, *amount), ahead *amount) *streamer {
+func newStreamer(src Source, chunks *blobcache.Chunks, sp spare, count func(blob.ID, int, *amount), ahead *amount) *streamer {
 	budget := chunks.Stats().BudgetBytes
 	s := &streamer{
 		src: src, chunks: chunks, count: count, ahead: ahead,
 		jobs:    make(chan window, aheadJobs),
 		slots:   make(chan struct{}, min(max(budget/slotCacheBytes, 2), aheadSlots)),
-		decodes: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
+		spare:   sp,
 		streams: readahead.Streams{BudgetBytes: uint64(budget / 2)},
 	}
 	s.spans, _ = src.(spanSource)
@@ -82,11 +81,23 @@ func (s *streamer) note(id tree.NodeID, l *tree.Layout, i int) {
 	s.mu.Lock()
 	next := s.streams.Note(uint64(id), readahead.Range{From: c.Start, To: c.End}, end, s.path.Window())
 	s.mu.Unlock()
-	if next.From == next.To {
+	s.enqueue(l, next)
+}
+
+func (s *streamer) expect(id tree.NodeID, l *tree.Layout) {
+	s.mu.Lock()
+	first := s.streams.Expect(uint64(id), l.Size())
+	s.mu.Unlock()
+	s.enqueue(l, first)
+}
+
+// enqueue has a range fetched, unless it is empty.
+func (s *streamer) enqueue(l *tree.Layout, r readahead.Range) {
+	if r.From == r.To {
 		return
 	}
 	select {
-	case s.jobs <- window{l, next}:
+	case s.jobs <- window{l, r}:
 	default: // too much to do: the reader will ask itself
 	}
 }
@@ -192,9 +203,9 @@ func (s *streamer) bring(ctx context.Context, f *flight) {
 		})
 	}
 	for _, p := range f.promises {
-		s.decodes <- struct{}{}
+		s.spare.take()
 		p.Run(ctx)
-		<-s.decodes
+		s.spare.put()
 	}
 }
 

@@ -3,9 +3,10 @@
 // it can be tested with tables. Not safe for parallel use.
 package readahead
 
+// FirstBytes is the window of a file that has just begun to be read in order.
+const FirstBytes = 2 << 20
+
 const (
-	// firstBytes is the window of a file that has just begun to be read in order.
-	firstBytes = 2 << 20
 	// leastBytes is the smallest window that is worth a request.
 	leastBytes = 512 << 10
 	// slackBytes is how far from its front a stream may go on. The kernel sends the requests of
@@ -63,20 +64,33 @@ func (s *Streams) Note(file uint64, chunk Range, size, maxWindow uint64) Range {
 	}
 	switch {
 	case c.window == 0: // one read alone promises nothing: many programs look at the head only
-		c.window = firstBytes
+		c.window = FirstBytes
 	case c.ahead-c.front > c.window/2:
 		return Range{}
 	default:
 		c.window *= 2
 	}
 	active := uint64(max(1, s.active()))
-	c.window = min(c.window, max(maxWindow/active, firstBytes), s.BudgetBytes/active)
+	c.window = min(c.window, max(maxWindow/active, FirstBytes), s.BudgetBytes/active)
 	next := Range{c.ahead, min(c.front+c.window, size)}
 	if c.window < leastBytes || next.From >= next.To {
 		return Range{}
 	}
 	c.ahead = next.To
 	return next
+}
+
+// Expect tells that a file of size bytes will be read from its beginning, as by a program that copies
+// whole directories. It returns what to fetch now: the first window, nothing when somebody reads
+// there already.
+func (s *Streams) Expect(file, size uint64) Range {
+	first := Range{0, min(FirstBytes, size)}
+	if s.BudgetBytes < leastBytes || s.find(file, first) >= 0 {
+		return Range{}
+	}
+	s.clock++
+	s.begin(cursor{file: file, ahead: first.To, window: FirstBytes, seen: s.clock})
+	return first
 }
 
 // find returns the cursor that the chunk is a part of, -1 when there is none.

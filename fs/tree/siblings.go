@@ -7,13 +7,16 @@ import (
 	"vitrine/repo/snapshot"
 )
 
-// SmallFile is a file whose content is one chunk.
-type SmallFile struct {
+// NextFile is a file that a walk comes to.
+type NextFile struct {
 	ID    NodeID
-	Entry int // its place in the tree blob
-	Blob  blob.ID
-	Bytes int // as the node says; the chunk may turn out to be of another length
+	Entry int     // its place in the tree blob
+	Blob  blob.ID // the content of a small file, which is one chunk; zero for others
+	Bytes int     // of a small file, as the node says: the chunk may turn out to be of another length
 }
+
+// Small tells whether the content of the file is one chunk and not longer than was asked for.
+func (f *NextFile) Small() bool { return !f.Blob.IsZero() }
 
 // FilePlace returns the number of the tree blob that holds a file, and the place there; false for
 // what is not a file in a snapshot.
@@ -31,28 +34,39 @@ func (t *Tree) DirNumber(dir NodeID) (number uint32, ok bool) {
 	return r.tree, ok && r.tree != noTree
 }
 
-// SmallFiles returns files with content, in the order of their names, from place from of a
-// tree blob on: those of one chunk and at most fileBytes long; at most maxFiles of them, and as many
-// as sumBytes hold, but at least one. more tells that there are others behind them.
-func (t *Tree) SmallFiles(ctx context.Context, number uint32, from, maxFiles, fileBytes, sumBytes int) (files []SmallFile, more bool, err error) {
+// Files bounds what NextFiles returns.
+type Files struct {
+	Most       int // files
+	SmallBytes int // length of a small file
+	SumBytes   int // of all together, where each other file counts for LargeBytes
+	LargeBytes int
+}
+
+// NextFiles returns files with content, in the order of their names, from place from of a tree blob
+// on: at least one, and no more than the bounds allow. more tells that there are others behind
+// them.
+func (t *Tree) NextFiles(ctx context.Context, number uint32, from int, most Files) (files []NextFile, more bool, err error) {
 	_, c, err := t.loadNumber(ctx, number)
 	if err != nil {
 		return nil, false, err
 	}
+	left := most.SumBytes
 	for i := max(from, 0); i < c.Len(); i++ {
 		e := c.Entry(i)
-		if e.Type != snapshot.File || e.Size == 0 || e.Size > uint64(fileBytes) {
+		if e.Type != snapshot.File || e.Size == 0 {
 			continue
 		}
-		content := c.Content(i)
-		if len(content) != 1 {
+		f := NextFile{ID: fileID(number, i), Entry: i, Bytes: most.LargeBytes}
+		if content := c.Content(i); len(content) == 0 {
 			continue
+		} else if len(content) == 1 && e.Size <= uint64(most.SmallBytes) {
+			f.Blob, f.Bytes = content[0], int(e.Size)
 		}
-		if len(files) == maxFiles || len(files) > 0 && int(e.Size) > sumBytes {
+		if len(files) == most.Most || len(files) > 0 && f.Bytes > left {
 			return files, true, nil
 		}
-		sumBytes -= int(e.Size)
-		files = append(files, SmallFile{ID: fileID(number, i), Entry: i, Blob: content[0], Bytes: int(e.Size)})
+		left -= f.Bytes
+		files = append(files, f)
 	}
 	return files, false, nil
 }

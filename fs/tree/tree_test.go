@@ -340,7 +340,7 @@ func TestRefreshTroubles(t *testing.T) {
 	}
 }
 
-func TestSmallFiles(t *testing.T) {
+func TestNextFiles(t *testing.T) {
 	src := treetest.New(t)
 	root := src.Tree(
 		src.File("a", "12345"), src.Dir("b", src.File("x", "y")), src.File("c"), src.File("d", "two", "chunks"),
@@ -357,40 +357,46 @@ func TestSmallFiles(t *testing.T) {
 		t.Error("a list has a number")
 	}
 	for _, tc := range []struct {
-		name                                string
-		from, maxFiles, fileBytes, sumBytes int
-		want                                string
-		more                                bool
+		name string
+		from int
+		most tree.Files
+		want string // large ones in brackets
+		more bool
 	}{
-		{"all", 0, 100, 100, 1000, "a f g h", false},
-		{"from one on", 1, 100, 100, 1000, "f g h", false},
-		{"behind all", 8, 100, 100, 1000, "", false},
-		{"few", 0, 2, 100, 1000, "a f", true},
-		{"exactly as many", 0, 4, 100, 1000, "a f g h", false},
-		{"small ones", 0, 100, 12, 1000, "a f h", false},
-		{"few bytes", 0, 100, 100, 16, "a f", true},
-		{"always one", 5, 100, 100, 1, "f", true},
+		{"all", 0, tree.Files{Most: 100, SmallBytes: 100, SumBytes: 1000, LargeBytes: 10}, "a [d] f g h", false},
+		{"from one on", 1, tree.Files{Most: 100, SmallBytes: 100, SumBytes: 1000, LargeBytes: 10}, "[d] f g h", false},
+		{"behind all", 8, tree.Files{Most: 100, SmallBytes: 100, SumBytes: 1000, LargeBytes: 10}, "", false},
+		{"few", 0, tree.Files{Most: 2, SmallBytes: 100, SumBytes: 1000, LargeBytes: 10}, "a [d]", true},
+		{"exactly as many", 0, tree.Files{Most: 5, SmallBytes: 100, SumBytes: 1000, LargeBytes: 10}, "a [d] f g h", false},
+		{"small ones", 0, tree.Files{Most: 100, SmallBytes: 12, SumBytes: 1000, LargeBytes: 10}, "a [d] f [g] h", false},
+		{"few bytes", 0, tree.Files{Most: 100, SmallBytes: 100, SumBytes: 26, LargeBytes: 10}, "a [d] f", true},
+		{"large files count", 0, tree.Files{Most: 100, SmallBytes: 100, SumBytes: 26, LargeBytes: 20}, "a [d]", true},
+		{"always one", 5, tree.Files{Most: 100, SmallBytes: 100, SumBytes: 1, LargeBytes: 10}, "f", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			files, more, err := tr.SmallFiles(t.Context(), number, tc.from, tc.maxFiles, tc.fileBytes, tc.sumBytes)
+			files, more, err := tr.NextFiles(t.Context(), number, tc.from, tc.most)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var names []string
 			for _, f := range files {
 				name := string(rune('a' + f.Entry))
-				names = append(names, name)
 				a := at(t, tr, "snapshots/2020-01-02T03:04:05Z/"+name)
-				if n, entry, ok := tree.FilePlace(f.ID); a.ID != f.ID || int(a.Size) != f.Bytes || !ok || n != number || entry != f.Entry {
+				n, entry, ok := tree.FilePlace(f.ID)
+				if a.ID != f.ID || f.Small() && int(a.Size) != f.Bytes || !ok || n != number || entry != f.Entry {
 					t.Errorf("%s: %+v, attributes %+v", name, f, a)
 				}
+				if !f.Small() {
+					name = "[" + name + "]"
+				}
+				names = append(names, name)
 			}
 			if got := strings.Join(names, " "); got != tc.want || more != tc.more {
 				t.Errorf("%q, more %v; want %q, %v", got, more, tc.want, tc.more)
 			}
 		})
 	}
-	if _, _, err := tr.SmallFiles(t.Context(), 1<<30, 0, 1, 1, 1); !errors.Is(err, tree.ErrStale) {
+	if _, _, err := tr.NextFiles(t.Context(), 1<<30, 0, tree.Files{}); !errors.Is(err, tree.ErrStale) {
 		t.Errorf("a number that nothing has: %v", err)
 	}
 }
