@@ -64,6 +64,7 @@ type pusher struct {
 	streams map[uint32]*pushStream
 	clients map[uint32]*client
 	loaded  map[uint32]int // bytes that were loaded for directories which were not listed yet
+	path    readahead.Path // to the store, as the loads ahead of walks see it
 	off     bool           // this kernel does not take pushes
 }
 
@@ -73,6 +74,7 @@ type client struct {
 	dir      uint32      // number of its tree blob
 	ahead    bool        // a worker looks ahead of it, or it waits for one
 	left     int         // directories ahead that were looked at
+	refill   int         // how many are left when the next ones are looked at
 	reads    bool        // it reads what it lists
 	unproven int         // files pushed for it since it asked for one
 }
@@ -126,7 +128,11 @@ func (p *pusher) noteRead(who uint32, id tree.NodeID) {
 	s, c := p.streams[dir], p.clients[who]
 	listed := c != nil && (c.dir == dir || s != nil && s.client == who)
 	if listed {
+		if !c.reads { // what was looked at ahead of it were trees alone
+			c.left = 0
+		}
 		c.reads, c.unproven = true, 0
+		p.goAhead(c)
 	}
 	switch {
 	case s == nil:
@@ -188,12 +194,19 @@ func (p *pusher) noteListed(who uint32, id tree.NodeID) {
 		s.client = who
 		p.enqueue(dir, s)
 	}
-	if c.left--; !c.ahead && c.left <= aheadTrees/2 {
-		select {
-		case p.aheads <- c:
-			c.ahead = true
-		default:
-		}
+	c.left--
+	p.goAhead(c)
+}
+
+// goAhead has somebody look ahead of a walk, when there is little left of what was looked at. It needs mu.
+func (p *pusher) goAhead(c *client) {
+	if c.ahead || c.left > c.refill {
+		return
+	}
+	select {
+	case p.aheads <- c:
+		c.ahead = true
+	default:
 	}
 }
 
@@ -237,7 +250,8 @@ func (p *pusher) run(ctx context.Context) {
 		})
 		wg.Go(func() {
 			for c := range p.aheads {
-				p.lookAhead(ctx, c)
+				for p.lookAhead(ctx, c) {
+				}
 			}
 		})
 	}

@@ -88,7 +88,9 @@ func (p *pushTest) work(ctx context.Context) {
 		}
 	}
 	for len(p.aheads) > 0 {
-		p.lookAhead(ctx, <-p.aheads)
+		c := <-p.aheads
+		for p.lookAhead(ctx, c) {
+		}
 	}
 }
 

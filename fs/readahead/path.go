@@ -45,6 +45,9 @@ func (p *Path) product() float64 { return p.latency.Seconds() * p.bytesPerSecond
 // that the figures grow until the path is.
 func (p *Path) Window() uint64 { return uint64(min(max(2*p.product(), minWindow), maxWindow)) }
 
+// Latency is how long the fastest requests take.
+func (p *Path) Latency() time.Duration { return p.latency }
+
 // Request returns the length of a request, in bytes.
 func (p *Path) Request() int { return int(min(max(p.product(), minRequest), maxRequest)) }
 

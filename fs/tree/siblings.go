@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 
+	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 )
@@ -96,6 +97,7 @@ func (t *Tree) aheadBelow(ctx context.Context, number uint32, from int, fn func(
 	if err != nil {
 		return ctx.Err() == nil
 	}
+	t.loadDirs(ctx, c, from)
 	for i, sub := c.NextDir(from); i < c.Len(); i, sub = c.NextDir(i + 1) {
 		if sub.IsZero() {
 			continue
@@ -106,6 +108,46 @@ func (t *Tree) aheadBelow(ctx context.Context, number uint32, from int, fn func(
 		}
 	}
 	return true
+}
+
+// batchSource is a Source that reads neighbours with one request; *repo.Repository is one.
+type batchSource interface {
+	ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open repo.OpenBlob) bool)
+}
+
+// batchDirs is how many directories of a directory are looked at together.
+const batchDirs = 64
+
+// loadDirs gets the trees of the next directories of a directory, from entry from on, into the
+// cache: backup wrote them one after the other. What goes wrong is left to who wants them.
+func (t *Tree) loadDirs(ctx context.Context, c *snapshot.Compact, from int) {
+	src, ok := t.src.(batchSource)
+	if !ok {
+		return
+	}
+	var missing []blob.Handle
+	seen := 0
+	for i, sub := c.NextDir(from); i < c.Len() && seen < batchDirs; i, sub = c.NextDir(i + 1) {
+		seen++
+		if _, cached := t.parsed.Peek(sub); !cached && !sub.IsZero() {
+			missing = append(missing, blob.Handle{Type: blob.Tree, ID: sub})
+		}
+	}
+	if len(missing) < 2 {
+		return
+	}
+	var buf []byte
+	src.ReadBlobs(ctx, missing, func(i int, open repo.OpenBlob) bool {
+		plain, err := open(buf)
+		if err != nil {
+			return true
+		}
+		buf = plain
+		if c, err := t.parse(missing[i], plain); err == nil {
+			t.parsed.Put(missing[i].ID, c)
+		}
+		return true
+	})
 }
 
 // Load gets the tree with that number into the cache.

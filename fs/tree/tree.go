@@ -215,18 +215,23 @@ func (t *Tree) load(ctx context.Context, id blob.ID) (*snapshot.Compact, error) 
 		if *buf = plain; cap(plain) > maxPooledBytes {
 			*buf = nil
 		}
-		c, err := snapshot.ParseCompact(plain)
-		if err != nil {
-			return nil, fmt.Errorf("%v: %w", h, err)
-		}
-		if c.Len() > maxEntries {
-			return nil, fmt.Errorf("%v: directory of %d entries: at most %d can be shown", h, c.Len(), maxEntries)
-		}
-		if int64(c.MemoryBytes()) > t.hugeBytes {
-			t.huge.keep(id, c)
-		}
-		return c, nil
+		return t.parse(h, plain)
 	})
+}
+
+// parse makes a tree of its JSON.
+func (t *Tree) parse(h blob.Handle, plain []byte) (*snapshot.Compact, error) {
+	c, err := snapshot.ParseCompact(plain)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", h, err)
+	}
+	if c.Len() > maxEntries {
+		return nil, fmt.Errorf("%v: directory of %d entries: at most %d can be shown", h, c.Len(), maxEntries)
+	}
+	if int64(c.MemoryBytes()) > t.hugeBytes {
+		t.huge.keep(h.ID, c)
+	}
+	return c, nil
 }
 
 // loadNumber returns the parsed tree blob with that number.
