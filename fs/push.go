@@ -153,7 +153,7 @@ func (s *pushStream) advance(entry int) bool {
 	if entry <= last || entry > max(last, s.next)+nearEntries {
 		if entry != last { // else it is another page of the same file
 			// Somewhere else. A worker that is at it ends with its window.
-			*s = pushStream{client: s.client, last: entry, next: entry + 1, trip: never, window: pushFirst, busy: s.busy}
+			s.last, s.next, s.trip, s.window, s.missed = entry, entry+1, never, pushFirst, 0
 		}
 		return false
 	}
