@@ -19,12 +19,12 @@ func (s *Server) refresh(life context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		began := time.Now()
+		began, filesBefore := time.Now(), s.indexFiles()
 		changed, err := s.nodes.tree.Refresh(life)
 		if life.Err() != nil {
 			return
 		}
-		s.nodes.stats.refreshed(began, 0, err)
+		s.nodes.stats.refreshed(began, int(s.indexFiles()-filesBefore), err)
 		if err != nil && !failing {
 			s.log.Warn("cannot look for new snapshots; trying on", "err", err)
 		}
