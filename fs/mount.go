@@ -147,21 +147,22 @@ func mountOptions(o *Options) *fuse.MountOptions {
 // serve owns everything that runs for the mount.
 func (s *Server) serve(life context.Context, every time.Duration) {
 	defer close(s.done)
-	var wg sync.WaitGroup
+	var wg, pushing sync.WaitGroup
 	wg.Go(func() { s.nodes.ahead.run(life) })
-	wg.Go(func() { s.nodes.dirs.run(life) })
+	pushing.Go(func() { s.nodes.dirs.run(life) })
 	wg.Go(func() { s.nodes.awake.run(life) })
 	if every > 0 {
 		wg.Go(func() { s.refresh(life, every) })
 	}
 	s.fuse.Serve() // returns when every request is answered and no more can come
 	s.stop()
-	s.nodes.ahead.close()
 	s.nodes.dirs.close()
-	wg.Wait()
-	if err := s.nodes.closeCaches(); err != nil {
+	if err := s.nodes.closeCaches(); err != nil { // which ends the loads that stop does not
 		s.log.Warn("cannot close the caches of the mount", "err", err)
 	}
+	pushing.Wait() // until then it tells ahead what to expect
+	s.nodes.ahead.close()
+	wg.Wait()
 }
 
 func (n *nodes) closeCaches() error {

@@ -15,6 +15,6 @@ type prefetcher interface {
 	expect(id tree.NodeID, l *tree.Layout)
 	// run does the work until close; what is under way when ctx ends is given up.
 	run(ctx context.Context)
-	// close makes run return. No note may follow.
+	// close makes run return. Neither note nor expect may follow.
 	close()
 }
