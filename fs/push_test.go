@@ -329,6 +329,25 @@ func TestPushForgets(t *testing.T) {
 	}
 }
 
+// Readers jump to and fro while a worker is at their directory; the race detector looks on.
+func TestPushWhileReadersJump(t *testing.T) {
+	src := treetest.New(t)
+	p := newPushTest(t, src, smallFiles(src, 500)...)
+	var wg sync.WaitGroup
+	wg.Go(func() { p.run(t.Context()) })
+	for i := range 2000 {
+		p.noteRead(lister, p.id(i%2*400+i/2%50))
+		p.noteRead(lister, p.id(i%2*400+i/2%50+1))
+	}
+	p.close()
+	wg.Wait()
+	for entry := range 500 {
+		if got, ok := p.kernel.content[p.id(entry)]; ok && got == "" {
+			t.Errorf("file %d was pushed without its content", entry)
+		}
+	}
+}
+
 // manyDirs returns a directory tree of small files.
 func manyDirs(src *treetest.Source, dirs, files int) snapshot.Node {
 	var top []snapshot.Node
