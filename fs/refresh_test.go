@@ -114,6 +114,23 @@ func TestRow14RefreshBlocksNobody(t *testing.T) {
 	}
 }
 
+// The status tells how many index files the last look has read.
+func TestRefreshCountsIndexFiles(t *testing.T) {
+	src := small(t)
+	_, s := mountServer(t, src, Options{
+		RefreshEvery: 200 * time.Millisecond,
+		Traffic:      func() Traffic { return Traffic{IndexFiles: 3 * int64(src.IndexRefreshes())} },
+	})
+	src.AddSnapshot(time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), src.Tree(), nil)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if got := s.Status().Refresh.NewIndexFiles; got == 3 {
+			return
+		} else if got != 0 || time.Now().After(end) {
+			t.Fatalf("%d new index files, want 3", got)
+		}
+	}
+}
+
 // What the kernel knows of the lists goes when they change, without waiting for it to expire.
 func TestRow14KernelIsNotified(t *testing.T) {
 	src := small(t)
