@@ -66,12 +66,17 @@ func (s *stats) lastRefresh() refreshStatus {
 type unread struct {
 	used, wasted amount
 
-	mu    sync.Mutex // guards blobs
+	mu    sync.Mutex // guards the rest
 	blobs map[blob.ID]int
+	full  int // calls of add that found no place
 }
 
 // maxUnread bounds what unread remembers; it takes some 100 bytes for each.
 const maxUnread = 1 << 14
+
+// sweepEvery is how many blobs find no place before it is looked again who has left: a look asks two
+// caches for every blob, and readers wait for it.
+const sweepEvery = maxUnread / 8
 
 // add notes a prefetched blob. cached tells whether a blob is still in the cache.
 func (u *unread) add(id blob.ID, bytes int, cached func(blob.ID) bool) {
@@ -81,7 +86,10 @@ func (u *unread) add(id blob.ID, bytes int, cached func(blob.ID) bool) {
 		u.blobs = make(map[blob.ID]int)
 	}
 	if len(u.blobs) >= maxUnread {
-		u.sweep(cached)
+		if u.full%sweepEvery == 0 {
+			u.sweep(cached)
+		}
+		u.full++
 	}
 	if len(u.blobs) < maxUnread {
 		u.blobs[id] = bytes

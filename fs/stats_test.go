@@ -39,6 +39,18 @@ func TestUnreadCountsWhatPrefetchIsWorth(t *testing.T) {
 	}
 }
 
+// Where the cache is large and all stays, nobody looks for room again and again.
+func TestUnreadSweepsSeldom(t *testing.T) {
+	looks := 0
+	var u unread
+	for i := range 2 * maxUnread {
+		u.add(blob.Hash(fmt.Append(nil, i)), 1, func(blob.ID) bool { looks++; return true })
+	}
+	if most := maxUnread * (maxUnread / sweepEvery); looks > most || len(u.blobs) != maxUnread {
+		t.Errorf("looked at %d blobs, at most %d wanted, and %d are remembered", looks, most, len(u.blobs))
+	}
+}
+
 func TestLatencies(t *testing.T) {
 	var l latencies
 	for _, took := range []time.Duration{0, 500 * time.Nanosecond, 1500 * time.Nanosecond, 3 * time.Millisecond, time.Hour} {
