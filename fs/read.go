@@ -90,10 +90,15 @@ func (n *nodes) chunk(ctx context.Context, l *tree.Layout, c *tree.Chunk) ([]byt
 	return ref.Bytes(), ref, nil
 }
 
+// believedBytes is the longest chunk for which memory is taken, and others dropped, because the index
+// says so. Chunkers make up to 8 MiB; what is longer gets its memory when its frame says so, too.
+const believedBytes = 16 << 20
+
 // loadChunk returns one of several chunks of a file, fetched and decoded once for all who want it.
 func (n *nodes) loadChunk(ctx context.Context, c *tree.Chunk) (blobcache.Ref, error) {
 	h := blob.Handle{Type: blob.Data, ID: c.ID}
-	return n.chunks.Get(ctx, h, int(c.End-c.Start), func(ctx context.Context, buf []byte) ([]byte, error) {
+	sizeBytes := int(min(c.End-c.Start, believedBytes))
+	return n.chunks.Get(ctx, h, sizeBytes, func(ctx context.Context, buf []byte) ([]byte, error) {
 		plain, err := n.src.ReadBlob(ctx, h, buf)
 		if err == nil {
 			n.fetched(c.ID, len(plain), &n.stats.demand)

@@ -145,7 +145,7 @@ func (s *streamer) plan(w window) ([]blob.Entry, []repo.Span) {
 		if c.Hole || c.Lost || s.chunks.Has(h) {
 			continue
 		}
-		if loc, ok, err := s.src.LookupBlob(h); ok && err == nil { // else the reader will see
+		if loc, ok, err := s.src.LookupBlob(h); ok && err == nil && loc.Size() <= believedBytes { // else the reader will see
 			entries = append(entries, blob.Entry{Handle: h, Location: loc})
 			locs = append(locs, loc)
 		}
