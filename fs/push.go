@@ -358,8 +358,8 @@ func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.NextFile,
 			return true
 		}
 		p.spare.take()
-		defer p.spare.put()
 		plain, err := open(buf)
+		p.spare.put()
 		if err != nil {
 			return true // the reader will see it, and tell the log
 		}
