@@ -52,7 +52,7 @@ type scale struct {
 func fullScale() scale {
 	return scale{
 		files: 80_000, sizeBytes: 2_800 << 20, fileBytes: 4 << 30, farBytes: 1 << 30, farFiles: 10_000,
-		wide: 1_000_000, many: 10_000_000, entries: 1_000_000, stream: 64 << 20, snapshots: 20,
+		wide: 1_000_000, many: 10_000_000, entries: 4_000_000, stream: 64 << 20, snapshots: 20,
 	}
 }
 
