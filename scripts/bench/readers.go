@@ -19,31 +19,34 @@ const (
 	streamFiles     = 4 // in each
 )
 
-// streams makes the files and a repository with one snapshot for each directory of them. The returned paths are
-// those of the source.
-func (b *bench) streams(ctx context.Context) (paths []string, repo string, err error) {
-	dir := b.work + "/streams"
-	repo = b.work + "/repo-streams"
-	var dirs []string
+// overStreams makes the streams and a repository with one snapshot for each directory of them, calls fn for
+// each program of each round once the program's index cache is filled, and removes them again. The paths that fn
+// gets are those of the source.
+func (b *bench) overStreams(ctx context.Context, fn func(round int, p program, repo string, paths []string) error) (err error) {
+	dir, repo := b.work+"/streams", b.work+"/repo-streams"
+	defer func() { err = errors.Join(err, os.RemoveAll(dir), os.RemoveAll(repo)) }()
+	var dirs, paths []string
 	for i := range streamSnapshots {
 		d := fmt.Sprintf("%s/%d", dir, i)
 		dirs = append(dirs, d)
 		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, "", err
+			return err
 		}
 		for j := range streamFiles {
 			path := fmt.Sprintf("%s/file-%d", d, j)
 			paths = append(paths, path)
 			if err := writeNoise(path, b.scale.stream); err != nil {
-				return nil, "", err
+				return err
 			}
 		}
 	}
-	return paths, repo, b.fill(ctx, repo, dirs...)
-}
-
-func (b *bench) dropStreams() error {
-	return errors.Join(os.RemoveAll(b.work+"/streams"), os.RemoveAll(b.work+"/repo-streams"))
+	if err := b.fill(ctx, repo, dirs...); err != nil {
+		return err
+	}
+	if err := b.warmIndex(ctx, repo, b.programs()...); err != nil {
+		return err
+	}
+	return b.rounds(func(round int, p program) error { return fn(round, p, repo, paths) })
 }
 
 // inSnapshots finds the files of the source in a mount, each below the snapshot that has it.
@@ -61,16 +64,8 @@ func (m *mounted) inSnapshots(paths []string) ([]string, error) {
 
 // readers measures 16 readers at once against one that reads the same files one after the
 // other, and how long a stat of a known file takes meanwhile.
-func (b *bench) readers(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, b.dropStreams()) }()
-	paths, repo, err := b.streams(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.warmIndex(ctx, repo, b.programs()...); err != nil {
-		return err
-	}
-	return b.rounds(func(_ int, p program) error {
+func (b *bench) readers(ctx context.Context) error {
+	return b.overStreams(ctx, func(_ int, p program, repo string, paths []string) error {
 		if p.name == "vitrine" {
 			if err := b.readOnceAndAtOnce(ctx, "plain", func() ([]string, func() error, error) {
 				return paths, func() error { return nil }, nil

@@ -25,16 +25,8 @@ const (
 
 // refresh lets new snapshots appear while a hundred readers run. The plain column has the same
 // readers on the source while the same backups run: what the machine itself makes them wait.
-func (b *bench) refresh(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, b.dropStreams()) }()
-	paths, repo, err := b.streams(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.warmIndex(ctx, repo, b.programs()...); err != nil {
-		return err
-	}
-	return b.rounds(func(round int, p program) error {
+func (b *bench) refresh(ctx context.Context) error {
+	return b.overStreams(ctx, func(round int, p program, repo string, paths []string) error {
 		if p.name == "vitrine" {
 			worst, _, err := b.readWhileAppearing(ctx, repo, paths, "")
 			if err != nil {
