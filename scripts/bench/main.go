@@ -30,7 +30,8 @@ type bench struct {
 	scale   scale
 	report  report
 
-	source string           // of the tree sections, once somebody needs it
+	source string // of the tree sections, once somebody needs it
+	memory *ballast
 	peaks  map[string]int64 // largest resident memory of any mount, by program
 	budget int64            // bytes that vitrine's mount says it may keep; 0 while unknown
 }
@@ -121,12 +122,15 @@ func run(ctx context.Context) (err error) {
 	if err := b.prepare(workBase); err != nil {
 		return err
 	}
+	b.memory = newBallast(ctx)
 	began := time.Now()
 	err = b.runSections(ctx, chosen)
+	b.memory.close()
 	b.summary()
 	if smaller > 1 {
 		b.report.note("All sizes were divided by %d: this was a try.", smaller)
 	}
+	b.report.note("Free memory is held by the bench and given to whoever needs it, so that no figure contains what a host takes to give it back.")
 	b.report.note("The run took %v.", time.Since(began).Round(time.Second))
 	b.report.describeMachine(context.WithoutCancel(ctx), b)
 	return errors.Join(err, b.cleanUp(), os.WriteFile(out, []byte(b.report.String()), 0o644))

@@ -35,6 +35,7 @@ func (u usage) rate(sizeBytes int64) value {
 func (b *bench) run(ctx context.Context, argv []string) (usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
+	b.memory.settle(ctx)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -184,6 +184,7 @@ func (b *bench) restores(ctx context.Context) error {
 		}
 		b.report.add(row, "restic", u.seconds())
 
+		b.memory.settle(ctx)
 		start := time.Now()
 		m, err := b.mount(ctx, b.ours(), repo)
 		if err != nil {
