@@ -24,6 +24,7 @@ var layerOf = map[string]int{
 	"repo/internal/packfile":  1,
 	"repo/internal/indexfile": 1,
 	"repo/internal/keyfile":   1,
+	"repo/internal/sha256x2":  1,
 
 	// Contracts with the outside and the stores behind them.
 	"repo/backend":       2,

@@ -1,0 +1,127 @@
+package sha256x2
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// noise returns n bytes that look random.
+func noise(seed uint64, n int) []byte {
+	p := make([]byte, n)
+	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	rng.Read(p)
+	return p
+}
+
+// compare holds both functions against crypto/sha256.
+func compare(t *testing.T, a, b []byte) {
+	t.Helper()
+	gotA, gotB := Sum2(a, b)
+	if wantA, wantB := sha256.Sum256(a), sha256.Sum256(b); gotA != wantA || gotB != wantB {
+		t.Fatalf("Sum2 of %d and %d bytes: %x %x, want %x %x", len(a), len(b), gotA, gotB, wantA, wantB)
+	}
+}
+
+func TestSum2OfAllShortLengths(t *testing.T) {
+	a, b := noise(1, 300), noise(2, 300)
+	for i := range len(a) + 1 {
+		for j := range len(b) + 1 {
+			compare(t, a[:i], b[:j])
+		}
+	}
+	compare(t, nil, nil)
+}
+
+func TestSum2OfLongMessages(t *testing.T) {
+	p := noise(3, 3<<20)
+	rng := rand.New(rand.NewPCG(1, 2))
+	some := func() []byte { // anywhere, so not aligned, and it overlaps the other one
+		n := rng.IntN(1 << (8 + rng.IntN(13)))
+		at := rng.IntN(len(p) - n)
+		return p[at : at+n]
+	}
+	for range 200 {
+		compare(t, some(), some())
+	}
+	whole := p[1:]
+	for _, n := range []int{callBlocks*blockBytes - 1, callBlocks * blockBytes, callBlocks*blockBytes + 1, 2*callBlocks*blockBytes + 65} {
+		compare(t, whole[:n], whole[:n]) // the same memory
+		compare(t, whole[:n], p[:n])
+		compare(t, whole[:n], whole)
+		compare(t, whole, nil)
+		compare(t, nil, whole)
+	}
+}
+
+func TestSums(t *testing.T) {
+	p := noise(4, 1<<18)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for count := range 40 {
+		for range 5 {
+			messages := make([][]byte, count)
+			for i := range messages {
+				n := rng.IntN(1 << (1 + rng.IntN(17)))
+				at := rng.IntN(len(p) - n)
+				messages[i] = p[at : at+n]
+			}
+			got := make([][sha256.Size]byte, count)
+			Sums(got, messages)
+			for i, m := range messages {
+				if want := sha256.Sum256(m); got[i] != want {
+					t.Fatalf("message %d of %d, %d bytes: %x, want %x", i, count, len(m), got[i], want)
+				}
+			}
+		}
+	}
+}
+
+func TestNothingIsAllocated(t *testing.T) {
+	a, b := noise(5, 70_000), noise(6, 100)
+	messages, sums := [][]byte{a, b, b, a, b}, make([][sha256.Size]byte, 5)
+	if n := testing.AllocsPerRun(10, func() {
+		Sum2(a, b)
+		Sums(sums, messages)
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+func FuzzSum2(f *testing.F) {
+	f.Add([]byte("abc"), []byte(""))
+	f.Add(noise(7, 55), noise(8, 56))
+	f.Add(noise(9, 64), noise(10, 119))
+	f.Add(noise(11, 120), noise(12, 1000))
+	f.Fuzz(func(t *testing.T, a, b []byte) { compare(t, a, b) })
+}
+
+var sizes = []int{256, 4 << 10, 16 << 10, 64 << 10, 1 << 20}
+
+func BenchmarkSum2(b *testing.B) {
+	for _, n := range sizes {
+		x, y := noise(1, n), noise(2, n)
+		b.Run(fmt.Sprintf("%dB/interleaved", n), func(b *testing.B) {
+			b.SetBytes(int64(2 * n))
+			for b.Loop() {
+				Sum2(x, y)
+			}
+		})
+		b.Run(fmt.Sprintf("%dB/stdlib", n), func(b *testing.B) {
+			b.SetBytes(int64(2 * n))
+			for b.Loop() {
+				sha256.Sum256(x)
+				sha256.Sum256(y)
+			}
+		})
+	}
+}
+
+// One message beside none is what the rest of the longer one costs.
+func BenchmarkAlone(b *testing.B) {
+	x := noise(1, 64<<10)
+	b.SetBytes(int64(len(x)))
+	for b.Loop() {
+		Sum2(x, nil)
+	}
+}
