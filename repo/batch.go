@@ -22,9 +22,11 @@ type OpenBlob func(buf []byte) ([]byte, error)
 // ReadBlobs reads blobs that are stored near each other with few requests, and then calls
 // use for each, in the order of hs and on the caller's goroutine, until use returns false. The
 // sealed bytes of all of hs are in memory meanwhile: the caller sets the bound. A blob costs
-// processor time only when use calls open, which must be during the call. What cannot be read
-// together with others (unknown, damaged, its pack gone, very large) open gets as ReadBlob does, and its
-// errors are those of ReadBlob.
+// processor time only when use calls open, which must be during the call. Since several are verified
+// in less time than one by one, open decodes some of the next blobs too, at first one, then twice as
+// many each time, up to DecodeTogether; when use did not want all of them, it begins with one again.
+// What cannot be read together with others (unknown, damaged, its pack gone, very large) open gets as
+// ReadBlob does, and its errors are those of ReadBlob.
 func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open OpenBlob) bool) {
 	locs := make([]blob.Location, len(hs)) // zero where ReadBlob is to do it
 	for i, h := range hs {
@@ -32,27 +34,83 @@ func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i
 			locs[i] = loc
 		}
 	}
-	sealed := make([][]byte, len(hs))
-	buffers := r.readSpans(ctx, PlanSpans(locs, batchLimits), locs, sealed)
+	o := &opener{r: r, hs: hs, locs: locs, sealed: make([][]byte, len(hs)), most: 1, plain: getSealed()}
+	buffers := append(r.readSpans(ctx, PlanSpans(locs, batchLimits), locs, o.sealed), o.plain)
 	defer func() {
 		for _, b := range buffers {
 			putSealed(b)
 		}
 	}()
-	for i, h := range hs {
-		open := func(buf []byte) ([]byte, error) {
-			if p := sealed[i]; p != nil {
-				sealed[i] = nil // decoding overwrites it
-				if plain, err := r.openBlob(h, locs[i], p, buf); err == nil {
-					return plain, nil
-				}
-			}
-			return r.ReadBlob(ctx, h, buf)
-		}
-		if !use(i, open) {
+	for i := range hs {
+		if !use(i, func(buf []byte) ([]byte, error) { return o.open(ctx, i, buf) }) {
 			return
 		}
 	}
+}
+
+// opener decodes the blobs of one call of ReadBlobs.
+type opener struct {
+	r      *Repository
+	hs     []blob.Handle
+	locs   []blob.Location
+	sealed [][]byte // nil: it could not be read with the others, or is in a batch already
+
+	// The batch that was decoded last: from one blob that was asked for up to some that
+	// follow it.
+	first   int
+	batch   []Decoding
+	entries []blob.Entry
+	asked   []bool  // for, once: a second time the bytes may be overwritten
+	most    int     // blobs that it may have
+	plain   *[]byte // holds the bytes of all but the first
+}
+
+// open is OpenBlob for blob i.
+func (o *opener) open(ctx context.Context, i int, buf []byte) ([]byte, error) {
+	if o.sealed[i] != nil {
+		o.decode(i, buf)
+	}
+	if k := i - o.first; k >= 0 && k < len(o.batch) && !o.asked[k] {
+		o.asked[k] = true
+		if d := &o.batch[k]; d.Err == nil && k > 0 {
+			return append(buf[:0], d.Plain...), nil
+		} else if d.Err == nil {
+			return d.Plain, nil // in buf already
+		}
+	}
+	// Also after an error: this one says what is wrong, or finds another copy.
+	return o.r.ReadBlob(ctx, o.hs[i], buf)
+}
+
+// decode makes a batch of blob i, whose bytes go to buf, and blobs behind it.
+func (o *opener) decode(i int, buf []byte) {
+	if slices.Contains(o.asked, false) {
+		o.most = 1
+	}
+	o.most = min(2*o.most, decodeMost)
+	o.entries = o.entries[:0]
+	for j := i; j < len(o.hs) && len(o.entries) < o.most && o.sealed[j] != nil; j++ {
+		o.entries = append(o.entries, blob.Entry{Handle: o.hs[j], Location: o.locs[j]})
+	}
+	o.entries = o.entries[:DecodeTogether(o.entries)]
+	behind := 0
+	for _, e := range o.entries[1:] {
+		behind += int(e.Size())
+	}
+	free := slices.Grow((*o.plain)[:0], behind)
+	*o.plain = free
+	o.first, o.batch = i, o.batch[:0]
+	for k, e := range o.entries {
+		if k > 0 {
+			n := int(e.Size())
+			buf, free = free[:0:n], free[n:n]
+		}
+		o.batch = append(o.batch, Decoding{Entry: e, Sealed: o.sealed[i+k], Buf: buf})
+		o.sealed[i+k] = nil // decoding overwrites it
+	}
+	o.asked = slices.Grow(o.asked[:0], len(o.batch))[:len(o.batch)]
+	clear(o.asked)
+	o.r.DecodeBlobs(o.batch)
 }
 
 // readSpans reads the spans and cuts them into sealed; what cannot be read stays nil there. The

@@ -3,6 +3,7 @@ package repo_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"vitrine/repo"
@@ -92,4 +93,65 @@ func TestReadBlobsOfDamagedPack(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// What open decodes ahead stays within the call: not all is wanted, what is kept stays as it is, and
+// damage is found where it is.
+func TestReadBlobsDecodedAhead(t *testing.T) {
+	first, be := repotest.New(t, 2)
+	all := append(noisy(1, 150, 3000), prose(2, 30, 50_000)...)
+	all = append(all, noisy(3, 5, 1<<20)...)
+	hs := save(t, first, blob.Data, all)
+	r := repotest.Open(t, be)
+	damaged := []int{0, 40, 41, 100, 160, len(all) - 2}
+	for _, i := range damaged {
+		loc, _, err := r.LookupBlob(hs[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		pack := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
+		content, err := be.ReadAll(t.Context(), pack, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[loc.OffsetBytes+loc.LengthBytes/2] ^= 8
+		replace(t, be, pack, content)
+	}
+	for _, c := range []struct {
+		what   string
+		wanted func(i int) bool
+		reuse  bool
+	}{
+		{"all", func(int) bool { return true }, false},
+		{"all into one buffer", func(int) bool { return true }, true},
+		{"every third", func(i int) bool { return i%3 == 1 }, false},
+		{"with gaps", func(i int) bool { return i/10%2 == 0 }, true},
+	} {
+		kept := make([][]byte, len(hs))
+		var buf []byte
+		r.ReadBlobs(t.Context(), hs, func(i int, open repo.OpenBlob) bool {
+			if !c.wanted(i) {
+				return true
+			}
+			got, err := open(buf)
+			switch {
+			case slices.Contains(damaged, i):
+				if !errors.Is(err, repo.ErrCorrupt) || got != nil {
+					t.Errorf("%s: damaged blob %d: %d bytes, error %v", c.what, i, len(got), err)
+				}
+			case err != nil || !bytes.Equal(got, all[i]):
+				t.Errorf("%s: blob %d: %v", c.what, i, err)
+			case c.reuse:
+				buf = got
+			default:
+				kept[i] = got
+			}
+			return true
+		})
+		for i, got := range kept {
+			if got != nil && !bytes.Equal(got, all[i]) {
+				t.Errorf("%s: blob %d was changed after it was handed out", c.what, i)
+			}
+		}
+	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
-	"vitrine/repo/internal/compress"
 	"vitrine/repo/snapshot"
 )
 
@@ -129,33 +128,6 @@ func (r *Repository) checkEnd(ctx context.Context, f backend.File, loc blob.Loca
 		err = fmt.Errorf("%w: the pack has only %d bytes", ErrCorrupt, info.SizeBytes)
 	}
 	return err
-}
-
-// DecodeBlob opens, decompresses and verifies a sealed blob that the caller has read; the
-// plain bytes are appended to buf[:0]. The sealed bytes are overwritten.
-func (r *Repository) DecodeBlob(e blob.Entry, sealed, buf []byte) ([]byte, error) {
-	plain, err := r.openBlob(e.Handle, e.Location, sealed, buf)
-	if err != nil {
-		return nil, fmt.Errorf("decode %v of pack %s at %d+%d: %w", e.Handle, e.Pack.Short(), e.OffsetBytes, e.LengthBytes, err)
-	}
-	return plain, nil
-}
-
-func (r *Repository) openBlob(h blob.Handle, loc blob.Location, sealed, buf []byte) ([]byte, error) {
-	var plain []byte
-	var err error
-	if !loc.Compressed() {
-		plain, err = r.key.Open(buf[:0], sealed)
-	} else if sealed, err = r.key.OpenInPlace(sealed); err == nil {
-		plain, err = compress.Decompress(buf[:0], sealed, int(loc.PlainBytes))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if got := blob.Hash(plain); got != h.ID {
-		return nil, fmt.Errorf("%w: content hashes to %s", ErrCorrupt, got.Short())
-	}
-	return plain, nil
 }
 
 // LoadTree returns the nodes of a directory, sorted by name.

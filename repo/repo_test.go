@@ -39,7 +39,7 @@ func blobs(seed uint64, n int) [][]byte {
 }
 
 // save stores the blobs from several goroutines and returns their handles.
-func save(t *testing.T, r *repo.Repository, kind blob.Type, all [][]byte) []blob.Handle {
+func save(t testing.TB, r *repo.Repository, kind blob.Type, all [][]byte) []blob.Handle {
 	t.Helper()
 	handles := make([]blob.Handle, len(all))
 	err := r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {

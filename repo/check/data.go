@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"vitrine/repo"
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 )
@@ -108,24 +109,35 @@ func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 
 // checkBlobs decodes the blobs of a pack.
 func (d *dataReader) checkBlobs(p candidate, entries []blob.Entry, content []byte) {
-	var plain, sealed []byte
-	var bad []blob.Entry
+	var inside, bad []blob.Entry
 	for _, e := range entries {
-		end := int64(e.OffsetBytes) + int64(e.LengthBytes)
-		if end > int64(len(content)) {
+		if end := int64(e.OffsetBytes) + int64(e.LengthBytes); end > int64(len(content)) {
 			d.report.error("pack/%s: %v at %d+%d is beyond its end; %s", p.id.Short(), e.Handle, e.OffsetBytes, e.LengthBytes, restoreAdvice)
 			bad = append(bad, e)
 			continue
 		}
-		// A copy, since decoding overwrites and the entries of a bad index may overlap.
-		sealed = append(sealed[:0], content[e.OffsetBytes:end]...)
-		decoded, err := d.r.DecodeBlob(e, sealed, plain)
-		if err != nil {
-			d.report.error("%w; %s", err, restoreAdvice)
-			bad = append(bad, e)
-			continue
+		inside = append(inside, e)
+	}
+	var batch []repo.Decoding // its buffers are used again
+	for len(inside) > 0 {
+		n := repo.DecodeTogether(inside)
+		batch = slices.Grow(batch[:0], n)[:n]
+		for i, e := range inside[:n] {
+			b := &batch[i]
+			if b.Plain != nil {
+				b.Buf = b.Plain
+			}
+			// A copy, since decoding overwrites and the entries of a bad index may overlap.
+			b.Entry, b.Sealed = e, append(b.Sealed[:0], content[e.OffsetBytes:][:e.LengthBytes]...)
 		}
-		plain = decoded
+		d.r.DecodeBlobs(batch)
+		for i := range batch {
+			if err := batch[i].Err; err != nil {
+				d.report.error("%w; %s", err, restoreAdvice)
+				bad = append(bad, batch[i].Entry)
+			}
+		}
+		inside = inside[n:]
 	}
 	d.addDamage(p.no, bad)
 }
