@@ -23,8 +23,8 @@ type OpenBlob func(buf []byte) ([]byte, error)
 // use for each, in the order of hs and on the caller's goroutine, until use returns false. The
 // sealed bytes of all of hs are in memory meanwhile: the caller sets the bound. A blob costs
 // processor time only when use calls open, which must be during the call. Since several are verified
-// in less time than one by one, open decodes some of the next blobs too, at first one, then twice as
-// many each time, up to DecodeTogether; when use did not want all of them, it begins with one again.
+// in less time than one by one, open decodes some of the next blobs too: two blobs at first, then
+// twice as many each time, up to DecodeTogether; when use did not want all of them, it begins with two again.
 // What cannot be read together with others (unknown, damaged, its pack gone, very large) open gets as
 // ReadBlob does, and its errors are those of ReadBlob.
 func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open OpenBlob) bool) {
