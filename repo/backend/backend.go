@@ -11,7 +11,6 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -119,16 +118,6 @@ type Info struct {
 	Name      string
 	SizeBytes int64
 }
-
-// Error classes. Implementations wrap them; callers use errors.Is.
-var (
-	ErrNotExist = errors.New("file does not exist")
-	ErrExist    = errors.New("file exists already")
-	ErrShort    = errors.New("file is shorter than the range asked for")
-	ErrTooBig   = errors.New("file is larger than allowed")
-	ErrReadOnly = errors.New("backend is read-only")
-	ErrName     = errors.New("not a name of a repository file")
-)
 
 // Backend stores files. All methods may be called in parallel. Every error names the
 // operation and the file. No method retries; wrappers do. A cancelled context ends a call
