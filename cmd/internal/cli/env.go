@@ -40,6 +40,7 @@ func (a *app) settings() [][]setting {
 		{{name: "TLS_CLIENT_CERT", flag: "tls-client-cert"}},
 		{{name: "HOST", flag: "host"}},
 		{{name: "MEMORY", flag: "memory"}},
+		{{name: "IO_TIMEOUT", flag: "io-timeout"}},
 		{{name: "READ_CONCURRENCY", flag: "read-concurrency"}},
 		{{name: "PROGRESS_FPS", into: func(v string) (err error) {
 			a.global.fps, err = strconv.ParseFloat(v, 64)

@@ -26,6 +26,7 @@ type mountOptions struct {
 	pathTemplates        []string
 	timeTemplate         string
 	memory               string
+	ioTimeout            time.Duration
 }
 
 func newMount(a *app) *cobra.Command {
@@ -47,7 +48,10 @@ Go: it shows Mon Jan 2 15:04:05 -0700 MST 2006).
 
 How the mount is doing is in the file .vitrine/status below the mount point, as JSON; no listing
 shows it. On SIGUSR1 the same goes to standard error as lines to read. --memory bounds what is kept
-in RAM to read it only once; the process takes up to 100 MiB more.`,
+in RAM to read it only once; the process takes up to 100 MiB more.
+
+When a remote repository stops answering, programs that read from the mount wait up to --io-timeout and then
+get an I/O error; the mount stays, and reads work again as soon as the repository does.`,
 		Example: `  vitrine mount /mnt/backup
   cp -a /mnt/backup/snapshots/latest/home/anna/letters .`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -64,6 +68,7 @@ in RAM to read it only once; the process takes up to 100 MiB more.`,
 	f.BoolVar(&o.ownerRoot, "owner-root", false, "show root as the owner of everything")
 	f.StringArrayVar(&o.pathTemplates, "path-template", nil, "`template` for the directories of snapshots (repeatable)")
 	f.StringVar(&o.memory, "memory", "", "keep at most this `size` of content and directories in RAM, suffixes k, m, g ($VITRINE_MEMORY; default: 512m, or an eighth of the RAM if that is less)")
+	f.DurationVar(&o.ioTimeout, "io-timeout", defaultIOTimeout, "while a remote repository does not answer, let readers wait for this `duration` before they get an I/O error ($VITRINE_IO_TIMEOUT)")
 	f.StringVar(&o.timeTemplate, "time-template", time.RFC3339, "`template` for times")
 	return cmd
 }
@@ -82,6 +87,9 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	if err != nil {
 		return err
 	}
+	if o.ioTimeout <= 0 {
+		return usagef("vitrine mount", "--io-timeout must be longer than nothing")
+	}
 	limitMemory(budget)
 	location, err := a.global.where("repo")
 	if err != nil {
@@ -89,7 +97,9 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	}
 	a.print.StampLog()
 	a.global.store.Meter = new(wiring.Meter)
-	a.global.store.RetryFor = mountRetry
+	a.global.store.RetryFor = o.ioTimeout
+	// A request that hangs is made anew while its readers still wait.
+	a.global.store.Transport.StuckAfter = min(a.global.store.Transport.StuckAfter, o.ioTimeout/4)
 	r, err := a.openRepository(ctx, wiring.CachedIndex)
 	if err != nil {
 		return err
@@ -117,9 +127,8 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	return a.serve(ctx, server, show)
 }
 
-// mountRetry is how long a reader waits for a store that does not answer before read(2) fails: programs
-// that read cannot be asked for more patience.
-const mountRetry = 2 * time.Minute
+// defaultIOTimeout is longer than a router or a server takes to start again.
+const defaultIOTimeout = 5 * time.Minute
 
 // budgetBytes is what --memory says.
 func (o *mountOptions) budgetBytes() (int64, error) {
