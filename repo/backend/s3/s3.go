@@ -59,7 +59,6 @@ type Backend struct {
 	cfg    Config
 	client minio.Core
 	slots  chan struct{} // one for each request that may run
-	close  func()        // of the transport, when it is ours
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -95,14 +94,12 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{cfg: c, slots: make(chan struct{}, c.Connections), close: func() {}}
-	rt := c.Transport
-	if rt == nil {
-		own := newTransport(c.Connections)
-		rt, b.close = own, own.CloseIdleConnections
+	if c.Transport == nil {
+		c.Transport = newTransport(c.Connections)
 	}
+	b := &Backend{cfg: c, slots: make(chan struct{}, c.Connections)}
 	b.client.Client, err = minio.New(c.Endpoint, &minio.Options{
-		Creds: creds, Secure: !c.Insecure, Region: c.region(), Transport: rt,
+		Creds: creds, Secure: !c.Insecure, Region: c.region(), Transport: c.Transport,
 		BucketLookup: lookups[c.BucketLookup], MaxRetries: max(1, c.Retries),
 	})
 	if err != nil {
@@ -415,9 +412,9 @@ func (b *Backend) Remove(ctx context.Context, f backend.File) error {
 // Location implements backend.Backend.
 func (b *Backend) Location() string { return b.cfg.Public() }
 
-// Close implements backend.Backend.
+// Close implements backend.Backend. It closes the connections that the transport keeps for later.
 func (b *Backend) Close() error {
-	b.close()
+	(&http.Client{Transport: b.cfg.Transport}).CloseIdleConnections()
 	return nil
 }
 
