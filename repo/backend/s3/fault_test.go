@@ -377,3 +377,46 @@ func TestUntrusted(t *testing.T) {
 		t.Errorf("%v, want ErrUntrusted", err)
 	}
 }
+
+// TestRegionIsLearned has a key that may not ask for the region of the bucket. The answer to the
+// first request names it, so that error must be one after which callers try again.
+func TestRegionIsLearned(t *testing.T) {
+	miniotest.Setenv(t)
+	content := []byte("x")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Has("location"):
+			fail(w, http.StatusForbidden, "AccessDenied", "told")
+		case !strings.Contains(r.Header.Get("Authorization"), "/eu-central-1/"):
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, "<Error><Code>AuthorizationHeaderMalformed</Code><Message>told</Message><Region>eu-central-1</Region></Error>")
+		default:
+			w.Header().Set("Last-Modified", "Wed, 21 Oct 2026 07:28:00 GMT")
+			w.Write(content)
+		}
+	}))
+	t.Cleanup(server.Close)
+	f := backendtest.FileOf(backend.Index, content)
+	for region, learns := range map[string]bool{"": true, "us-west-1": false} {
+		c, err := Parse("s3:" + server.URL + "/bucket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Region = region
+		be, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = be.ReadAll(t.Context(), f, 10)
+		if err == nil || backend.IsPermanent(err) == learns {
+			t.Errorf("region %q, first request: %v, want an error that may pass: %v", region, err, learns)
+		}
+		got, err := be.ReadAll(t.Context(), f, 10)
+		if learns && (err != nil || !bytes.Equal(got, content)) {
+			t.Errorf("second request: %q, %v", got, err)
+		}
+		if err := be.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
