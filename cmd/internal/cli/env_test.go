@@ -81,7 +81,7 @@ func TestGlobalFlagErrors(t *testing.T) {
 		{[]string{"RESTIC_PACK_SIZE=big"}, []string{"snapshots"}, "environment variable RESTIC_PACK_SIZE"},
 		{[]string{"VITRINE_PROGRESS_FPS=fast"}, []string{"snapshots"}, "environment variable VITRINE_PROGRESS_FPS"},
 		{nil, []string{"snapshots", "-o", "novalue"}, "key=value"},
-		{nil, []string{"snapshots", "-o", "s3.layout=default"}, "there are slow.bandwidth, slow.latency"},
+		{nil, []string{"snapshots", "-o", "swift.layout=default"}, "there are slow.bandwidth, slow.latency"},
 		{nil, []string{"snapshots", "--limit-upload", "-5"}, "KiB/s"},
 		{nil, []string{"snapshot"}, `unknown command "snapshot", did you mean "snapshots"?`},
 		{nil, []string{"bakup"}, `did you mean "backup"?`},

@@ -15,6 +15,7 @@ import (
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
 	"vitrine/repo/backend/rest"
+	"vitrine/repo/backend/s3"
 	"vitrine/repo/backend/transport"
 )
 
@@ -22,6 +23,7 @@ import (
 // table is the only place that lists them.
 var remotes = map[string]remote{
 	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
+	"s3":   remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -84,6 +86,11 @@ func tuneREST(c *rest.Config, o StoreOptions) (err error) {
 		c.Username, c.Password = o.env("REST_USERNAME"), o.env("REST_PASSWORD")
 	}
 	c.Transport, err = o.roundTripper(c.Socket)
+	return err
+}
+
+func tuneS3(c *s3.Config, o StoreOptions) (err error) {
+	c.Transport, err = o.roundTripper("")
 	return err
 }
 

@@ -1,0 +1,422 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/s3/miniotest"
+)
+
+// cutter is a TCP proxy that cuts each connection after so many bytes of answers.
+type cutter struct {
+	net.Listener
+	target     string
+	afterBytes atomic.Int64 // negative: never
+	wait       sync.WaitGroup
+}
+
+func newCutter(t *testing.T, target string) *cutter {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{Listener: l, target: target}
+	c.afterBytes.Store(-1)
+	c.wait.Go(c.serve)
+	t.Cleanup(func() {
+		l.Close()
+		c.wait.Wait()
+	})
+	return c
+}
+
+func (c *cutter) serve() {
+	for {
+		client, err := c.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", c.target)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		c.wait.Go(func() {
+			io.Copy(server, client)
+			server.Close()
+		})
+		c.wait.Go(func() {
+			c.answer(client, server)
+			client.Close()
+			server.Close()
+		})
+	}
+}
+
+func (c *cutter) answer(client, server net.Conn) {
+	buf := make([]byte, 1024)
+	var sent int64
+	for {
+		n, err := server.Read(buf)
+		limit := c.afterBytes.Load()
+		if limit >= 0 && sent+int64(n) > limit {
+			client.Write(buf[:max(0, limit-sent)])
+			return
+		}
+		sent += int64(n)
+		if _, werr := client.Write(buf[:n]); err != nil || werr != nil {
+			return
+		}
+	}
+}
+
+// TestCutConnection cuts the answers after more and more bytes: until the last one, each call is a
+// transient error.
+func TestCutConnection(t *testing.T) {
+	server := miniotest.Start(t)
+	miniotest.Setenv(t)
+	content := backendtest.Content(1, 50_000)
+	f := backendtest.FileOf(backend.Pack, content)
+	if err := create(t, config(t, server, "cut/repo")).Save(t.Context(), f, content); err != nil {
+		t.Fatal(err)
+	}
+	proxy := newCutter(t, server.Addr)
+	c, err := Parse("s3:http://" + proxy.Addr().String() + "/cut/repo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Region = "us-east-1"
+	for _, after := range []int64{0, 10, 200, 2000, 20_000, 50_000} {
+		proxy.afterBytes.Store(after)
+		be, err := Open(t.Context(), c) // each with connections of its own
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := make([]byte, 40_000)
+		_, readAll := be.ReadAll(t.Context(), f, 1<<20)
+		calls := map[string]error{"read all": readAll}
+		if after <= int64(len(p)) {
+			calls["read a range"] = be.ReadAt(t.Context(), f, p, 5000)
+		}
+		if after <= 200 {
+			calls["save"] = be.Save(t.Context(), f, content)
+			calls["list"] = be.List(t.Context(), backend.Pack, func(backend.Info) error { return nil })
+			calls["remove"] = be.Remove(t.Context(), f)
+		}
+		for what, err := range calls {
+			if err == nil || backend.IsPermanent(err) {
+				t.Errorf("%s, cut after %d bytes: %v, want a transient error", what, after, err)
+			}
+		}
+		be.Close()
+	}
+	proxy.afterBytes.Store(-1)
+	be, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	if got, err := be.ReadAll(t.Context(), f, 1<<20); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("without cuts: %d bytes, %v", len(got), err)
+	}
+}
+
+// fake opens a backend on a server that answers as the test says.
+func fake(t *testing.T, answer http.HandlerFunc) backend.Backend {
+	t.Helper()
+	miniotest.Setenv(t)
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	c, err := Parse("s3:" + server.URL + "/bucket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Region = "us-east-1"
+	be, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { be.Close() })
+	return be
+}
+
+func fail(w http.ResponseWriter, status int, code, message string) {
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>%s</Message><RequestId>R1</RequestId></Error>", code, message)
+}
+
+// TestAnswers gives each answer to a ReadAt and looks at the class, the words and the number of requests.
+func TestAnswers(t *testing.T) {
+	f := backendtest.FileOf(backend.Pack, []byte("x"))
+	for _, c := range []struct {
+		status int
+		code   string
+		class  error // nil: transient
+		word   string
+	}{
+		{503, "SlowDown", nil, "SlowDown: told"},
+		{500, "InternalError", nil, "told"},
+		{507, "XMinioStorageFull", nil, "told"},
+		{429, "TooManyRequests", nil, "told"},
+		{408, "RequestTimeout", nil, "told"},
+		{400, "RequestTimeout", nil, "told"},
+		{409, "OperationAborted", nil, "told"},
+		{404, "NoSuchKey", backend.ErrNotExist, "told"},
+		{404, "NoSuchBucket", backend.ErrNotExist, "name of the bucket"},
+		{416, "InvalidRange", backend.ErrShort, "told"},
+		{403, "AccessDenied", backend.ErrDenied, "permissions"},
+		{403, "InvalidAccessKeyId", backend.ErrDenied, "AWS_ACCESS_KEY_ID"},
+		{403, "SignatureDoesNotMatch", backend.ErrDenied, "AWS_SECRET_ACCESS_KEY"},
+		{403, "RequestTimeTooSkewed", backend.ErrDenied, "clock"},
+		{403, "InvalidObjectState", backend.ErrDenied, "archive"},
+		{400, "SomethingNew", backend.ErrDenied, "told [request R1]"},
+		{301, "PermanentRedirect", backend.ErrDenied, "region"},
+	} {
+		var requests atomic.Int64
+		be := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+			requests.Add(1)
+			fail(w, c.status, c.code, "told")
+		})
+		err := be.ReadAt(t.Context(), f, make([]byte, 1), 0)
+		if c.class == nil && (err == nil || backend.IsPermanent(err)) || c.class != nil && !errors.Is(err, c.class) {
+			t.Errorf("%d %s: %v, want class %v", c.status, c.code, err, c.class)
+		}
+		if err != nil && (!strings.Contains(err.Error(), c.word) || !strings.Contains(err.Error(), f.String())) {
+			t.Errorf("%d %s: %q lacks %q or the file", c.status, c.code, err, c.word)
+		}
+		if n := requests.Load(); n != 1 {
+			t.Errorf("%d %s: %d requests, want 1", c.status, c.code, n)
+		}
+	}
+}
+
+// TestWebPage answers as a proxy does that has nothing to do with S3.
+func TestWebPage(t *testing.T) {
+	be := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+		fmt.Fprint(w, "<html>\n<p>"+strings.Repeat("no\x00\xff way\n", 10_000))
+	})
+	_, err := be.ReadAll(t.Context(), backend.File{Kind: backend.Config}, 100)
+	if err == nil || backend.IsPermanent(err) || len(err.Error()) > 2*maxMessageBytes || strings.ContainsAny(err.Error(), "\n\x00") || !utf8.ValidString(err.Error()) {
+		t.Errorf("error of %d bytes: %q", len(fmt.Sprint(err)), err)
+	}
+}
+
+// TestRangesAreChecked lets the server give other bytes than were asked for.
+func TestRangesAreChecked(t *testing.T) {
+	content := backendtest.Content(1, 1000)
+	f := backendtest.FileOf(backend.Pack, content)
+	for name, c := range map[string]struct {
+		contentRange string
+		body         []byte
+		class        error // nil: transient
+	}{
+		"right":               {"bytes 100-199/1000", content[100:200], errNone},
+		"range is ignored":    {"", content, nil},
+		"other range":         {"bytes 0-99/1000", content[:100], nil},
+		"shorter range":       {"bytes 100-150/1000", content[100:151], nil},
+		"shorter body":        {"bytes 100-199/1000", content[100:150], nil},
+		"end of the file":     {"bytes 100-149/150", content[100:150], backend.ErrShort},
+		"no size":             {"bytes 100-199/*", content[100:200], nil},
+		"nonsense":            {"pages 1-2", content[100:200], nil},
+		"nothing, and no end": {"bytes 100-199/1000", nil, nil},
+	} {
+		be := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Last-Modified", "Wed, 21 Oct 2026 07:28:00 GMT")
+			if got := r.Header.Get("Range"); got != "bytes=100-199" {
+				t.Errorf("%s: the range of the request is %q", name, got)
+			}
+			if c.contentRange != "" {
+				w.Header().Set("Content-Range", c.contentRange)
+				w.WriteHeader(http.StatusPartialContent)
+			}
+			w.Write(c.body)
+		})
+		p := make([]byte, 100)
+		err := be.ReadAt(t.Context(), f, p, 100)
+		switch {
+		case c.class == errNone:
+			if err != nil || !bytes.Equal(p, content[100:200]) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case c.class != nil && !errors.Is(err, c.class), c.class == nil && (err == nil || backend.IsPermanent(err)):
+			t.Errorf("%s: %v, want class %v", name, err, c.class)
+		}
+	}
+}
+
+// errNone stands for no error in tables where nil means a transient one.
+var errNone = errors.New("no error at all")
+
+// TestChecksums looks at what a Save sends, and makes the server refuse it.
+func TestChecksums(t *testing.T) {
+	content := []byte("content")
+	var class, sum, md5sum string
+	status := http.StatusOK
+	be := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		class, sum, md5sum = r.Header.Get("X-Amz-Storage-Class"), r.Header.Get("X-Amz-Content-Sha256"), r.Header.Get("Content-Md5")
+		if status != http.StatusOK {
+			fail(w, status, "BadDigest", "told")
+		}
+	}).(*Backend)
+	be.cfg.StorageClass = "STANDARD_IA"
+	for kind, want := range map[backend.Kind]string{backend.Pack: "STANDARD_IA", backend.Index: "", backend.Lock: ""} {
+		f := backendtest.FileOf(kind, content)
+		if err := be.Save(t.Context(), f, content); err != nil {
+			t.Fatal(err)
+		}
+		if class != want || sum != f.Name || md5sum != "mgNkuembtIDdJeHwKEyFVQ==" {
+			t.Errorf("%v: storage class %q, SHA-256 %q, MD5 %q", kind, class, sum, md5sum)
+		}
+	}
+	status = http.StatusBadRequest
+	err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, content), content)
+	if err == nil || backend.IsPermanent(err) || !strings.Contains(err.Error(), "BadDigest") {
+		t.Errorf("a wrong checksum: %v", err)
+	}
+}
+
+// TestConfigWithoutCondition saves config on a server that knows no If-None-Match, and on one
+// where somebody else was faster.
+func TestConfigWithoutCondition(t *testing.T) {
+	for code, want := range map[string]error{"NotImplemented": errNone, "PreconditionFailed": backend.ErrExist, "SlowDown": nil} {
+		var puts []string
+		be := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			switch condition := r.Header.Get("If-None-Match"); {
+			case r.Method == http.MethodHead:
+				w.WriteHeader(http.StatusNotFound)
+			case condition != "":
+				puts = append(puts, condition)
+				fail(w, map[string]int{"NotImplemented": 501, "PreconditionFailed": 412, "SlowDown": 503}[code], code, "told")
+			default:
+				puts = append(puts, "none")
+			}
+		})
+		err := be.Save(t.Context(), backend.File{Kind: backend.Config}, []byte("x"))
+		switch {
+		case want == errNone:
+			if err != nil || strings.Join(puts, " ") != "* none" {
+				t.Errorf("%s: %v after the conditions %q", code, err, puts)
+			}
+		case want != nil && !errors.Is(err, want), want == nil && (err == nil || backend.IsPermanent(err)):
+			t.Errorf("%s: %v, want class %v", code, err, want)
+		}
+	}
+}
+
+// TestConnections counts how many requests run at the same time.
+func TestConnections(t *testing.T) {
+	const limit = 3
+	var running, most atomic.Int64
+	be := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		n := running.Add(1)
+		for {
+			m := most.Load()
+			if n <= m || most.CompareAndSwap(m, n) {
+				break
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+		running.Add(-1)
+		fail(w, 404, "NoSuchKey", "told")
+	}).(*Backend)
+	be.slots = make(chan struct{}, limit)
+	var group sync.WaitGroup
+	for i := range 12 {
+		group.Go(func() {
+			f := backendtest.FileOf(backend.Pack, []byte{byte(i)})
+			if err := be.ReadAt(t.Context(), f, make([]byte, 1), 0); !errors.Is(err, backend.ErrNotExist) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if got := most.Load(); got != limit {
+		t.Errorf("%d requests at the same time, want %d", got, limit)
+	}
+	for range limit {
+		be.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := be.Stat(ctx, backend.File{Kind: backend.Config}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("waiting for a slot: %v", err)
+	}
+}
+
+// TestUntrusted talks to a server whose certificate nobody signed.
+func TestUntrusted(t *testing.T) {
+	miniotest.Setenv(t)
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	c, err := Parse("s3:" + server.URL + "/bucket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	be, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	if _, err := be.Stat(t.Context(), backend.File{Kind: backend.Config}); !errors.Is(err, backend.ErrUntrusted) {
+		t.Errorf("%v, want ErrUntrusted", err)
+	}
+}
+
+// TestRegionIsLearned has a key that may not ask for the region of the bucket. The answer to the
+// first request names it, so that error must be one after which callers try again.
+func TestRegionIsLearned(t *testing.T) {
+	miniotest.Setenv(t)
+	content := []byte("x")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Has("location"):
+			fail(w, http.StatusForbidden, "AccessDenied", "told")
+		case !strings.Contains(r.Header.Get("Authorization"), "/eu-central-1/"):
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, "<Error><Code>AuthorizationHeaderMalformed</Code><Message>told</Message><Region>eu-central-1</Region></Error>")
+		default:
+			w.Header().Set("Last-Modified", "Wed, 21 Oct 2026 07:28:00 GMT")
+			w.Write(content)
+		}
+	}))
+	t.Cleanup(server.Close)
+	f := backendtest.FileOf(backend.Index, content)
+	for region, learns := range map[string]bool{"": true, "us-west-1": false} {
+		c, err := Parse("s3:" + server.URL + "/bucket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Region = region
+		be, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = be.ReadAll(t.Context(), f, 10)
+		if err == nil || backend.IsPermanent(err) == learns {
+			t.Errorf("region %q, first request: %v, want an error that may pass: %v", region, err, learns)
+		}
+		got, err := be.ReadAll(t.Context(), f, 10)
+		if learns && (err != nil || !bytes.Equal(got, content)) {
+			t.Errorf("second request: %q, %v", got, err)
+		}
+		if err := be.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
