@@ -31,25 +31,32 @@ func ReadCompact(r io.Reader, sizeBytes int) (*Compact, error) {
 	return readCompact(r, sizeBytes, pieceBytes, runtime.GOMAXPROCS(0))
 }
 
-func readCompact(r io.Reader, sizeBytes, pieceBytes, workers int) (*Compact, error) {
+func readCompact(r io.Reader, sizeBytes, pieceBytes, workers int) (_ *Compact, err error) {
 	j := joiner{c: &Compact{}, sizeBytes: sizeBytes, parts: make(map[int]*piece)}
-	work := make(chan *piece)
 	free := make(chan *piece, workers+2)
 	for range cap(free) {
 		free <- &piece{json: make([]byte, 0, pieceBytes), b: builder{c: &Compact{}}}
 	}
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for p := range work {
-				p.err = p.parse()
-				j.add(p, free)
-			}
-		})
+	parse := func(p *piece) {
+		p.err = p.parse()
+		j.add(p, free)
 	}
-	err := cutPieces(r, free, work, j.failed)
-	close(work)
-	wg.Wait()
+	if workers == 1 {
+		err = cutPieces(r, free, parse, j.failed)
+	} else {
+		work := make(chan *piece)
+		var wg sync.WaitGroup
+		for range workers {
+			wg.Go(func() {
+				for p := range work {
+					parse(p)
+				}
+			})
+		}
+		err = cutPieces(r, free, func(p *piece) { work <- p }, j.failed)
+		close(work)
+		wg.Wait()
+	}
 	if j.err != nil { // then cutPieces only says that it was stopped
 		err = j.err
 	}
@@ -70,8 +77,9 @@ type piece struct {
 	err         error
 }
 
-// cutPieces sends what r has to work, in order, until r ends or stop says so.
-func cutPieces(r io.Reader, free <-chan *piece, work chan<- *piece, stop func() bool) error {
+// cutPieces calls use for the pieces of what r has, in order, until r ends or stop says so. use puts
+// them back among the free ones.
+func cutPieces(r io.Reader, free <-chan *piece, use func(*piece), stop func() bool) error {
 	var rest []byte // of the piece before: the beginning of a node
 	for number := 0; ; number++ {
 		p := <-free
@@ -94,8 +102,8 @@ func cutPieces(r io.Reader, free <-chan *piece, work chan<- *piece, stop func() 
 		default:
 			return err
 		}
-		work <- p
-		if p.last {
+		last := p.last // p is another's from here on
+		if use(p); last {
 			return nil
 		}
 	}

@@ -64,8 +64,8 @@ func TestReadCompact(t *testing.T) {
 			checkCompact(t, c, nodes)
 		}
 		// The size is only a hint.
-		for _, size := range []int{0, 10, 10 * len(tree)} {
-			if c, err := readCompact(bytes.NewReader(tree), size, smallPiece, 3); err != nil || c.Len() != len(nodes) {
+		for workers, size := range []int{1: 0, 10, 10 * len(tree)} {
+			if c, err := readCompact(bytes.NewReader(tree), size, smallPiece, max(workers, 1)); err != nil || c.Len() != len(nodes) {
 				t.Errorf("%s, said to be %d bytes: %v", name, size, err)
 			}
 		}
@@ -124,7 +124,7 @@ func FuzzReadCompact(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, tree []byte, piece, from uint16) {
 		pieces := max(int(piece), 64)
-		c, err := readCompact(bytes.NewReader(tree), int(from), pieces, 1) // with more the fuzzer sees chance as something new
+		c, err := readCompact(bytes.NewReader(tree), int(from), pieces, 1) // with more, the fuzzer takes chance for news
 		if err != nil {
 			return
 		}
