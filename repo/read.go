@@ -38,6 +38,11 @@ func (r *Repository) ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([
 	if err != nil {
 		return nil, err
 	}
+	return r.readBlob(ctx, h, loc, known, buf)
+}
+
+// readBlob is ReadBlob for a blob that the index knows to be at loc, if it knows it.
+func (r *Repository) readBlob(ctx context.Context, h blob.Handle, loc blob.Location, known bool, buf []byte) ([]byte, error) {
 	var lost error // why loc did not do
 	if known {
 		plain, err := r.ReadBlobAt(ctx, h, loc, buf)
@@ -92,33 +97,43 @@ func (r *Repository) locations(h blob.Handle) ([]blob.Location, error) {
 
 // ReadBlobAt is ReadBlob for one known copy of the blob.
 func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Location, buf []byte) ([]byte, error) {
-	fail := func(err error) ([]byte, error) {
-		return nil, fmt.Errorf("load %v from pack %s at %d+%d: %w", h, loc.Pack.Short(), loc.OffsetBytes, loc.LengthBytes, err)
+	pooled := getSealed()
+	defer putSealed(pooled)
+	sealed, err := r.readSealed(ctx, loc, *pooled)
+	if err != nil {
+		return nil, failLoad(h, loc, err)
 	}
+	*pooled = sealed
+	plain, err := r.openBlob(h, loc, sealed, buf)
+	if err != nil {
+		return nil, failLoad(h, loc, err)
+	}
+	return plain, nil
+}
+
+func failLoad(h blob.Handle, loc blob.Location, err error) error {
+	return fmt.Errorf("load %v from pack %s at %d+%d: %w", h, loc.Pack.Short(), loc.OffsetBytes, loc.LengthBytes, err)
+}
+
+// readSealed reads a blob as it is stored, in the space of buf if that is enough.
+func (r *Repository) readSealed(ctx context.Context, loc blob.Location, buf []byte) ([]byte, error) {
 	if loc.LengthBytes < blob.SealOverheadBytes {
-		return fail(fmt.Errorf("%w: too short to be sealed", ErrCorrupt))
+		return nil, fmt.Errorf("%w: too short to be sealed", ErrCorrupt)
 	}
 	f := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
 	if loc.LengthBytes > maxPooledBytes { // hardly ever: see that it is true before memory is taken
 		if err := r.checkEnd(ctx, f, loc); err != nil {
-			return fail(err)
+			return nil, err
 		}
 	}
-	pooled := getSealed()
-	defer putSealed(pooled)
-	*pooled = slices.Grow((*pooled)[:0], int(loc.LengthBytes))[:loc.LengthBytes]
-	sealed := *pooled
+	sealed := slices.Grow(buf[:0], int(loc.LengthBytes))[:loc.LengthBytes]
 	if err := r.be.ReadAt(ctx, f, sealed, int64(loc.OffsetBytes)); err != nil {
 		if errors.Is(err, backend.ErrShort) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
-		return fail(err)
+		return nil, err
 	}
-	plain, err := r.openBlob(h, loc, sealed, buf)
-	if err != nil {
-		return fail(err)
-	}
-	return plain, nil
+	return sealed, nil
 }
 
 // checkEnd returns an error when the blob is said to end behind its pack.

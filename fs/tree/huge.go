@@ -1,6 +1,8 @@
 package tree
 
 import (
+	"context"
+	"io"
 	"sync"
 	"time"
 
@@ -63,4 +65,38 @@ func (h *hugeTrees) expire(now time.Time) {
 			h.slots[i] = hugeTree{}
 		}
 	}
+}
+
+// streamSource is a Source that gives large blobs in pieces; *repo.Repository is one.
+type streamSource interface {
+	StreamBlob(ctx context.Context, h blob.Handle, buf []byte, largeBytes int) ([]byte, io.ReadCloser, error)
+}
+
+// largeBytes of JSON are parsed while they are decoded and verified. A directory of a million entries
+// has some 300 MB: to have it all in memory would take most of the time.
+const largeBytes = 4 << 20
+
+// read returns the JSON of a tree blob, appended to buf[:0], or instead the parsed tree when it is
+// large. Either is verified.
+func (t *Tree) read(ctx context.Context, h blob.Handle, buf []byte) ([]byte, *snapshot.Compact, error) {
+	src, ok := t.src.(streamSource)
+	if !ok {
+		plain, err := t.src.ReadBlob(ctx, h, buf)
+		return plain, nil, err
+	}
+	plain, stream, err := src.StreamBlob(ctx, h, buf, largeBytes)
+	if err != nil || stream == nil {
+		return plain, nil, err
+	}
+	defer stream.Close()
+	loc, _, err := t.src.LookupBlob(h)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c, err := snapshot.ReadCompact(stream, int(loc.Size())); err == nil {
+		return nil, c, nil
+	}
+	// Damaged, or not as most clients write it. The slow way takes both, or says what is wrong.
+	plain, err = t.src.ReadBlob(ctx, h, buf)
+	return plain, nil, err
 }

@@ -205,12 +205,18 @@ func (t *Tree) load(ctx context.Context, id blob.ID) (*snapshot.Compact, error) 
 		return c, nil
 	}
 	return t.parsed.Get(ctx, id, func(ctx context.Context) (*snapshot.Compact, error) {
+		if c := t.huge.get(id); c != nil { // another load has just ended
+			return c, nil
+		}
 		buf := treeBuffers.Get().(*[]byte)
 		defer treeBuffers.Put(buf)
 		h := blob.Handle{Type: blob.Tree, ID: id}
-		plain, err := t.src.ReadBlob(ctx, h, *buf)
+		plain, c, err := t.read(ctx, h, *buf)
 		if err != nil {
 			return nil, err
+		}
+		if c != nil {
+			return t.checked(h, c)
 		}
 		if *buf = plain; cap(plain) > maxPooledBytes {
 			*buf = nil
@@ -225,6 +231,11 @@ func (t *Tree) parse(h blob.Handle, plain []byte) (*snapshot.Compact, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", h, err)
 	}
+	return t.checked(h, c)
+}
+
+// checked returns a tree that can be shown.
+func (t *Tree) checked(h blob.Handle, c *snapshot.Compact) (*snapshot.Compact, error) {
 	if c.Len() > maxEntries {
 		return nil, fmt.Errorf("%v: directory of %d entries: at most %d can be shown", h, c.Len(), maxEntries)
 	}

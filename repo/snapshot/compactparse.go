@@ -17,14 +17,18 @@ func ParseCompact(p []byte) (*Compact, error) {
 	if err := scanTree(p, b.add); err != nil {
 		return nil, err
 	}
-	c := b.c
+	b.c.trim()
+	b.c.text = string(b.text)
+	return b.c, nil
+}
+
+// trim gives back space that was reserved in vain.
+func (c *Compact) trim() {
 	c.records = trim(c.records)
 	c.ids = trim(c.ids)
 	c.aTimes = trim(c.aTimes)
 	c.xattrs = trim(c.xattrs)
 	c.specials = trim(c.specials)
-	c.text = string(b.text)
-	return c, nil
 }
 
 // builder fills a Compact entry by entry.

@@ -3,7 +3,9 @@
 package compress
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 
@@ -51,6 +53,9 @@ func decodeInto(dst, src []byte) (int, error) {
 	}
 	return n, err
 }
+
+// newStream decodes the frame src, which parseFrame accepted. libzstd refuses windows above 128 MiB.
+func newStream(src []byte) (io.ReadCloser, error) { return zstd.NewReader(bytes.NewReader(src)), nil }
 
 // contexts keeps the memory of libzstd's contexts (several MiB each, outside of Go's heap) for
 // the next call. It is a stack, so that the one last used, still in the processor's caches, is

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -409,5 +411,62 @@ func BenchmarkDecompress(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestReader(t *testing.T) {
+	for name, plain := range map[string][]byte{"nothing": nil, "short": text(100), "long": text(3 << 20), "noise": noise(300_000)} {
+		for kind, frame := range map[string][]byte{"sized": New(Auto).CompressAlways(nil, plain), "streamed": streamed(t, plain)} {
+			r, err := NewReader(frame, len(plain))
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, kind, err)
+				continue
+			}
+			if got, err := io.ReadAll(iotest.HalfReader(r)); err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("%s, %s: %d bytes, error %v", name, kind, len(got), err)
+			}
+			if err := r.Close(); err != nil {
+				t.Errorf("%s, %s: close: %v", name, kind, err)
+			}
+			for _, wrong := range []int{-1, len(plain) - 1, len(plain) + 1} {
+				if err := drain(frame, wrong); !errors.Is(err, ErrCorrupt) {
+					t.Errorf("%s, %s, said to be %d bytes: error %v", name, kind, wrong, err)
+				}
+			}
+		}
+	}
+}
+
+// drain reads all that NewReader gives.
+func drain(frame []byte, plainBytes int) error {
+	r, err := NewReader(frame, plainBytes)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	return err
+}
+
+func TestReaderOfDamage(t *testing.T) {
+	plain := text(3000)
+	for kind, frame := range map[string][]byte{"sized": New(Auto).CompressAlways(nil, plain), "streamed": streamed(t, plain)} {
+		for n := range frame {
+			if err := drain(frame[:n], len(plain)); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: cut to %d: error %v", kind, n, err)
+			}
+		}
+		for i := range len(frame) * 8 {
+			p := bytes.Clone(frame)
+			p[i/8] ^= 1 << (i % 8)
+			if err := drain(p, len(plain)); err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: bit %d: error %v", kind, i, err)
+			}
+		}
+	}
+	for name, frame := range map[string][]byte{"too much": rle(100_000, -1), "too much, told": rle(100_000, 10), "not all": rle(2, 4<<20)} {
+		if err := drain(frame, 4<<20); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 }

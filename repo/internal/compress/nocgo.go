@@ -3,7 +3,9 @@
 package compress
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -64,4 +66,17 @@ func decodeInto(dst, src []byte) (int, error) {
 		copy(dst, out) // the decoder wanted more room while it worked
 	}
 	return len(out), nil
+}
+
+// newStream decodes the frame src, which parseFrame accepted. As libzstd does, it refuses windows above
+// 128 MiB.
+func newStream(src []byte) (io.ReadCloser, error) {
+	d, err := zstd.NewReader(bytes.NewReader(src),
+		zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxWindow(128<<20),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return d.IOReadCloser(), nil
 }
