@@ -49,12 +49,12 @@ type conn struct {
 }
 
 // dial makes a connection. It ends early when stop is closed.
-func dial(cfg *Config, stop <-chan struct{}) (*conn, error) {
+func dial(cfg *Config, silent time.Duration, stop <-chan struct{}) (*conn, error) {
 	proc, err := start(cfg)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{cfg: cfg, proc: proc, silent: silentTime, dead: make(chan struct{}), watched: make(chan struct{})}
+	c := &conn{cfg: cfg, proc: proc, silent: silent, dead: make(chan struct{}), watched: make(chan struct{})}
 	c.packs.spawn = c.calls.Go
 	c.touch()
 	made := make(chan error, 1)

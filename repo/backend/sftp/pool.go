@@ -28,6 +28,7 @@ var errClosed = errors.New("the backend is closed")
 // when there is none any more, while the caller waits; further ones in the background.
 type pool struct {
 	cfg     Config
+	silent  time.Duration  // of every connection
 	closing chan struct{}  // closed by close
 	tasks   sync.WaitGroup // attempts, and the ends of connections
 
@@ -44,7 +45,9 @@ type attempt struct {
 	err  error
 }
 
-func newPool(cfg Config) *pool { return &pool{cfg: cfg, closing: make(chan struct{})} }
+func newPool(cfg Config) *pool {
+	return &pool{cfg: cfg, silent: silentTime, closing: make(chan struct{})}
+}
 
 // get returns the connection for a call, which put must be told the end of. path is a pack that
 // may be open already, or "".
@@ -117,7 +120,7 @@ func (p *pool) begin() *attempt {
 	a := &attempt{done: make(chan struct{})}
 	p.attempt = a
 	p.tasks.Go(func() {
-		c, err := dial(&p.cfg, p.closing)
+		c, err := dial(&p.cfg, p.silent, p.closing)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.attempt = nil

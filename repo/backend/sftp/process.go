@@ -21,7 +21,7 @@ import (
 
 const (
 	endTime   = 3 * time.Second // from the end of its input until the process is killed
-	lastLines = 12              // of standard error that are kept for the error
+	lastLines = 40              // of standard error that are kept: a changed host key takes 14
 	pipeBytes = 1 << 20         // what a pipe to the process holds, where the kernel allows it
 )
 

@@ -20,7 +20,10 @@ import (
 )
 
 // tidyTime is how long the removal of a temporary file may take after its Save has failed.
-const tidyTime = 10 * time.Second
+const (
+	tidyTime  = 10 * time.Second
+	tidyPause = 300 * time.Millisecond // between two attempts
+)
 
 const (
 	syncUnknown = iota
@@ -69,6 +72,7 @@ func (b *Backend) publish(ctx context.Context, name string, content []byte, repl
 			}
 		}
 		left = true
+		sync := b.beginSync(c, path.Dir(name))
 		err := b.write(ctx, c, temp, content)
 		if err == nil {
 			err = ctx.Err()
@@ -78,9 +82,8 @@ func (b *Backend) publish(ctx context.Context, name string, content []byte, repl
 		}
 		if err == nil {
 			left = false
-			err = b.syncDir(c, path.Dir(name))
 		}
-		return err
+		return sync(err)
 	})
 	if left {
 		b.tidy(ctx, temp)
@@ -89,13 +92,26 @@ func (b *Backend) publish(ctx context.Context, name string, content []byte, repl
 }
 
 // tidy removes the temporary file of a Save that failed, also when it failed because its context
-// has ended or its connection was lost.
+// has ended or its connection was lost. There is nothing above it that would try again.
 func (b *Backend) tidy(ctx context.Context, temp string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 	defer cancel()
-	err := b.on(ctx, "", 0, leave, func(c *conn) error { return c.client.Remove(temp) })
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for {
+		err := b.on(ctx, "", 0, leave, func(c *conn) error { return c.client.Remove(temp) })
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		pause := time.NewTimer(tidyPause)
+		select {
+		case <-pause.C:
+			if !backend.IsPermanent(b.explain(err)) {
+				continue
+			}
+		case <-ctx.Done():
+		}
+		pause.Stop()
 		b.cfg.log().Warn("a temporary file may be left on the server", "file", temp, "error", err)
+		return
 	}
 }
 
@@ -183,25 +199,46 @@ func (c *conn) rename(temp, name string, replace bool) error {
 	return c.client.Rename(temp, name)
 }
 
-// syncDir makes the names in a directory durable, where the server can do that: it must open a
-// directory like a file, as OpenSSH does on Unix.
-func (b *Backend) syncDir(c *conn, dir string) error {
+// beginSync opens a directory while something else goes on, and returns what must be called at the
+// end of that, with its error: without one, the names in the directory are made durable. This
+// needs a server that opens a directory like a file, as OpenSSH does on Unix; others are believed.
+func (b *Backend) beginSync(c *conn, dir string) func(error) error {
 	if !c.has(extFsync) || b.dirSync.Load() == syncFails {
-		return nil
+		return func(err error) error { return err }
 	}
-	file, err := c.client.Open(dir)
-	if err == nil {
-		err = file.Sync()
-		c.closeLater(file)
+	var file *sftp.File
+	opened := make(chan error, 1)
+	go func() {
+		var err error
+		file, err = c.client.Open(dir)
+		opened <- err
+	}()
+	return func(err error) error {
+		openErr := <-opened
+		if err == nil && errors.Is(openErr, fs.ErrNotExist) {
+			file, openErr = c.client.Open(dir) // it has been made since, for the file in it
+		}
+		if openErr == nil {
+			defer c.closeLater(file)
+		}
+		if err != nil {
+			return err
+		}
+		if openErr == nil {
+			openErr = file.Sync()
+		}
+		if openErr == nil {
+			b.dirSync.CompareAndSwap(syncUnknown, syncWorks)
+		} else if !lost(openErr) && b.dirSync.CompareAndSwap(syncUnknown, syncFails) {
+			b.cfg.log().Debug("the server does not sync directories", "error", openErr)
+			return nil
+		}
+		return openErr
 	}
-	if err == nil {
-		b.dirSync.CompareAndSwap(syncUnknown, syncWorks)
-	} else if !lost(err) && b.dirSync.CompareAndSwap(syncUnknown, syncFails) {
-		b.cfg.log().Debug("the server does not sync directories", "error", err)
-		return nil
-	}
-	return err
 }
+
+// syncDir makes the names in a directory durable.
+func (b *Backend) syncDir(c *conn, dir string) error { return b.beginSync(c, dir)(nil) }
 
 // makeLayout makes every directory of the repository.
 func (b *Backend) makeLayout(ctx context.Context) error {

@@ -76,7 +76,7 @@ func children() []string {
 // config is that of a directory on the server, which is reached on the given port.
 func config(t testing.TB, s *sshdtest.Server, port, dir string) sftp.Config {
 	t.Helper()
-	cfg, err := sftp.Parse("sftp://root@127.0.0.1:" + port + "/" + dir)
+	cfg, err := sftp.Parse("sftp://root@127.0.0.1:" + port + "/" + dir) // dir absolute or relative
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,21 +99,6 @@ func TestConformance(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return create(t, config(t, s, s.Port, t.TempDir())) })
 }
 
-// A relative directory begins where the server puts a login.
-func TestConformanceRelative(t *testing.T) {
-	home := t.TempDir()
-	s := sshdtest.Start(t, "Subsystem sftp internal-sftp -d "+home)
-	var n atomic.Int32
-	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		dir := fmt.Sprintf("a/b/repo%d", n.Add(1))
-		be := create(t, config(t, s, s.Port, dir))
-		if _, err := os.Stat(filepath.Join(home, dir, "data/ff")); err != nil {
-			t.Error(err)
-		}
-		return be
-	})
-}
-
 // plain is the configuration for a server that knows nothing but the protocol.
 func plain(t testing.TB, dir string) sftp.Config {
 	t.Helper()
@@ -134,13 +119,20 @@ func TestConformanceWithoutExtensions(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return create(t, plain(t, t.TempDir())) })
 }
 
-// Across a line of 20 ms, with one connection: waiting calls share it.
+// Across a line of 3 ms with one connection, which all calls share; a relative directory begins
+// where the server puts a login.
 func TestConformanceFar(t *testing.T) {
-	s := sshdtest.Start(t)
-	relay := sshdtest.NewRelay(t, s.Addr(), 20*time.Millisecond)
+	home := t.TempDir()
+	s := sshdtest.Start(t, "Subsystem sftp internal-sftp -d "+home)
+	relay := sshdtest.NewRelay(t, s.Addr(), 3*time.Millisecond)
+	var n atomic.Int32
 	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		cfg := config(t, s, relay.Port, t.TempDir())
+		cfg := config(t, s, relay.Port, fmt.Sprintf("a/b/repo%d", n.Add(1)))
 		cfg.Connections = 1
-		return create(t, cfg)
+		be := create(t, cfg)
+		if _, err := os.Stat(filepath.Join(home, cfg.Path, "data/ff")); err != nil {
+			t.Error(err)
+		}
+		return be
 	})
 }
