@@ -103,7 +103,7 @@ func mkrepo(ts *testscript.TestScript, neg bool, args []string) {
 
 // makeRepository makes one whose key is derived in no time.
 func makeRepository(dir string, version uint) error {
-	be, err := wiring.CreateBackend(dir, wiring.StoreOptions{})
+	be, err := wiring.CreateBackend(context.Background(), dir, wiring.StoreOptions{})
 	if err != nil {
 		return err
 	}

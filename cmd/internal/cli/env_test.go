@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -50,6 +51,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 			if c.want.compression == "" {
 				c.want.compression = "auto"
 			}
+			c.want.stuckAfter = 5 * time.Minute
 			if diff := cmp.Diff(c.want, a.global, cmp.AllowUnexported(globals{}, access{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
@@ -80,7 +82,7 @@ func TestGlobalFlagErrors(t *testing.T) {
 		{[]string{"VITRINE_PROGRESS_FPS=fast"}, []string{"snapshots"}, "environment variable VITRINE_PROGRESS_FPS"},
 		{nil, []string{"snapshots", "-o", "novalue"}, "key=value"},
 		{nil, []string{"snapshots", "-o", "s3.layout=default"}, "there are slow.bandwidth, slow.latency"},
-		{nil, []string{"snapshots", "--limit-upload", "5"}, "not possible yet"},
+		{nil, []string{"snapshots", "--limit-upload", "-5"}, "KiB/s"},
 		{nil, []string{"snapshot"}, `unknown command "snapshot", did you mean "snapshots"?`},
 		{nil, []string{"bakup"}, `did you mean "backup"?`},
 		{nil, []string{"xyzzy"}, `unknown command "xyzzy"; see`},

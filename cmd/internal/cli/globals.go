@@ -42,12 +42,13 @@ type globals struct {
 	caCert        string
 	tlsClientCert string
 	insecureTLS   bool
+	stuckAfter    time.Duration
 	fps           float64 // from the environment only
 }
 
 // register defines the global flags with restic's names, shorthands and defaults.
 func (g *globals) register(f *pflag.FlagSet) {
-	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, or local:directory ($VITRINE_REPOSITORY)")
+	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, or rest:URL ($VITRINE_REPOSITORY)")
 	f.StringVar(&g.locationFile, "repository-file", "", "read the location of the repository from a `file` ($VITRINE_REPOSITORY_FILE)")
 	f.StringVarP(&g.passwordFile, "password-file", "p", "", "read the password from a `file` ($VITRINE_PASSWORD_FILE)")
 	f.StringVar(&g.passwordCommand, "password-command", "", "run a `command` that prints the password ($VITRINE_PASSWORD_COMMAND)")
@@ -70,11 +71,12 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.noExtraVerify, "no-extra-verify", false, "store new data without opening it once more to see that it is sound")
 
 	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away")
-	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s` (not possible yet)")
-	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s` (not possible yet)")
+	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s`")
+	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s`")
 	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network")
 	f.StringVar(&g.tlsClientCert, "tls-client-cert", "", "`file` with the client's certificate and key, for repositories on the network")
 	f.BoolVar(&g.insecureTLS, "insecure-tls", false, "do not verify TLS certificates of repositories on the network")
+	f.DurationVar(&g.stuckAfter, "stuck-request-timeout", 5*time.Minute, "how long a request to a repository on the network may not move before it is made anew")
 }
 
 // registerFrom defines the flags of the second repository.
@@ -92,8 +94,8 @@ func (g *globals) check() error {
 	if g.quiet && g.verbose > 0 {
 		return fmt.Errorf("--quiet and --verbose cannot both be given")
 	}
-	if g.limitUpload != 0 || g.limitDownload != 0 {
-		return fmt.Errorf("--limit-upload and --limit-download are not possible yet: run the command without them, or under a tool such as ionice")
+	if g.limitUpload < 0 || g.limitDownload < 0 {
+		return fmt.Errorf("--limit-upload and --limit-download take a number of KiB/s, or 0 for no limit")
 	}
 	var err error
 	if g.store, err = wiring.ParseStoreOptions(g.options); err != nil {

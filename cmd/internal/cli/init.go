@@ -71,7 +71,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := vacant(ctx, location); err != nil {
+	if err := a.vacant(ctx, location); err != nil {
 		return fmt.Errorf("create repository: %w", err)
 	}
 	ro := repo.InitOptions{Version: version, Hostname: hostname()}
@@ -84,7 +84,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 	if ro.Password, err = a.password(ctx, &a.global.access, "new repository", true, a.global.noPassword); err != nil {
 		return err
 	}
-	be, err := wiring.CreateBackend(location, a.storeOptions())
+	be, err := wiring.CreateBackend(ctx, location, a.storeOptions())
 	if err != nil {
 		return fmt.Errorf("create repository: %w", err)
 	}
@@ -94,17 +94,17 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 		return fmt.Errorf("create repository: %w", err)
 	}
 	if a.print.JSONMode() {
-		a.print.Message(initializedMessage{"initialized", c.ID, location})
+		a.print.Message(initializedMessage{"initialized", c.ID, wiring.Shown(location)})
 		return nil
 	}
-	a.print.Line("created vitrine repository %.10s (restic format version %d) at %s\n", c.ID, c.Version, location)
+	a.print.Line("created vitrine repository %.10s (restic format version %d) at %s\n", c.ID, c.Version, wiring.Shown(location))
 	a.print.Line("Whoever wants to read it needs the password. If the password is lost, so is all that\nis backed up here: keep a copy of it somewhere else.")
 	return nil
 }
 
 // vacant refuses a location that holds a repository, before a password is asked for.
-func vacant(ctx context.Context, location string) error {
-	be, err := wiring.OpenBackend(ctx, location, wiring.StoreOptions{})
+func (a *app) vacant(ctx context.Context, location string) error {
+	be, err := wiring.OpenBackend(ctx, location, a.storeOptions())
 	if errors.Is(err, repo.ErrNoRepository) {
 		return nil
 	} else if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -90,15 +89,13 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	}
 	a.print.StampLog()
 	a.global.store.Meter = new(wiring.Meter)
+	a.global.store.RetryFor = mountRetry
 	r, err := a.openRepository(ctx, wiring.CachedIndex)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	repoDir, err := wiring.LocalDir(location)
-	if err == nil {
-		repoDir, err = filepath.Abs(repoDir)
-	}
+	repoDir, err := wiring.DiskPath(location)
 	if err != nil {
 		return err
 	}
@@ -119,6 +116,10 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	a.print.Line("Leave it with Ctrl-C here, or with: umount %s", dir)
 	return a.serve(ctx, server, show)
 }
+
+// mountRetry is how long a reader waits for a store that does not answer before read(2) fails: programs
+// that read cannot be asked for more patience.
+const mountRetry = 2 * time.Minute
 
 // budgetBytes is what --memory says.
 func (o *mountOptions) budgetBytes() (int64, error) {

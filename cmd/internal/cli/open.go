@@ -63,10 +63,17 @@ func (a *app) open(ctx context.Context, s *access, flag string, noPassword bool,
 	return a.openWithPassword(ctx, be, s, noPassword, use)
 }
 
-// storeOptions are what -o asks for.
+// storeOptions are what flags and environment say of how a store is reached.
 func (a *app) storeOptions() wiring.StoreOptions {
 	o := a.global.store
 	o.Log = a.print.Logger()
+	o.Env = func(name string) string { value, _ := a.env(name); return value }
+	o.Transport = wiring.TransportOptions{
+		CACertFile: a.global.caCert, ClientCertFile: a.global.tlsClientCert, Insecure: a.global.insecureTLS,
+		StuckAfter: a.global.stuckAfter,
+	}
+	o.UploadBytesPerSecond = int64(a.global.limitUpload) << 10
+	o.DownloadBytesPerSecond = int64(a.global.limitDownload) << 10
 	return o
 }
 

@@ -11,13 +11,15 @@ import (
 )
 
 func TestMeterIsABackend(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backend.Backend { return StoreOptions{Meter: new(Meter)}.wrap(mem.New()) })
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		return StoreOptions{Meter: new(Meter)}.wrap(mem.New(), localScheme)
+	})
 }
 
 func TestMeterCounts(t *testing.T) {
 	ctx := context.Background()
 	m := new(Meter)
-	be := StoreOptions{Meter: m}.wrap(mem.New())
+	be := StoreOptions{Meter: m}.wrap(mem.New(), localScheme)
 	index := backend.File{Kind: backend.Index, Name: "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"}
 	if err := be.Save(ctx, index, []byte("ten bytes!")); err != nil {
 		t.Fatal(err)

@@ -9,19 +9,36 @@ import (
 	"time"
 
 	"vitrine/repo/backend"
+	"vitrine/repo/backend/limit"
+	"vitrine/repo/backend/retry"
 	"vitrine/repo/backend/slow"
+	"vitrine/repo/backend/transport"
 	"vitrine/repo/source"
 )
+
+// TransportOptions say how stores are reached over HTTP.
+type TransportOptions = transport.Options
 
 // StoreOptions say how a store is reached. The zero value is the store as it is.
 type StoreOptions struct {
 	Slow  slow.Limits
-	Meter *Meter       // counts the requests; nil: nobody counts
-	Log   *slog.Logger // nil discards
+	Meter *Meter // counts the requests; nil: nobody counts
+
+	Transport TransportOptions         // of stores that are reached over HTTP
+	Env       func(name string) string // environment variables, "" when not set; nil: none are
+
+	UploadBytesPerSecond, DownloadBytesPerSecond int64 // 0: no limit
+
+	// RetryFor is how long a call to a remote store is made again when it fails; 0: retry.DefaultTotal.
+	RetryFor time.Duration
+
+	Log *slog.Logger // nil discards
+
+	Extended map[string]map[string]string // options of each scheme, which ParseStoreOptions has checked
 }
 
-// extended are the keys of -o, each with what its value does.
-var extended = map[string]func(o *StoreOptions, value string) error{
+// general are the keys of -o that concern every store, each with what its value does.
+var general = map[string]func(o *StoreOptions, value string) error{
 	"slow.latency": func(o *StoreOptions, value string) error {
 		d, err := time.ParseDuration(value)
 		if err != nil || d < 0 {
@@ -48,12 +65,28 @@ func ParseStoreOptions(options []string) (StoreOptions, error) {
 		if !ok || key == "" {
 			return o, fmt.Errorf("--option %q: write it as key=value", option)
 		}
-		set, ok := extended[key]
-		if !ok {
-			return o, fmt.Errorf("--option %q: there is no such key; there are %s", option, strings.Join(slices.Sorted(maps.Keys(extended)), ", "))
+		if set, ok := general[key]; ok {
+			if err := set(&o, value); err != nil {
+				return o, fmt.Errorf("--option %s: %w", key, err)
+			}
+			continue
 		}
-		if err := set(&o, value); err != nil {
-			return o, fmt.Errorf("--option %s: %w", key, err)
+		name, key, _ := strings.Cut(key, ".")
+		if _, ok := remotes[name]; !ok {
+			return o, fmt.Errorf("--option %q: there is no such key; there are %s, and those of %s", option,
+				strings.Join(slices.Sorted(maps.Keys(general)), ", "), strings.Join(slices.Sorted(maps.Keys(remotes)), ", "))
+		}
+		if o.Extended == nil {
+			o.Extended = map[string]map[string]string{}
+		}
+		if o.Extended[name] == nil {
+			o.Extended[name] = map[string]string{}
+		}
+		o.Extended[name][key] = value
+	}
+	for name, options := range o.Extended {
+		if err := remotes[name].check(options); err != nil {
+			return o, fmt.Errorf("--option: %w", err)
 		}
 	}
 	return o, nil
@@ -61,26 +94,38 @@ func ParseStoreOptions(options []string) (StoreOptions, error) {
 
 // wrap puts the wrappers around a store.
 //
-// They stand in this order, from the verb to the disk: the meter, which so sees how long callers
-// wait; the wait of a store far away, when it is asked for; nothing else yet, because a local disk
-// needs neither retries nor limits.
-func (o StoreOptions) wrap(be backend.Backend) backend.Backend {
+// They stand in this order, from the verb to the store:
+//
+//	meter   sees how long callers wait, retries and all
+//	retry   of remote stores: what fails below is made again, also what a limit has already let through
+//	limit   where connections do not carry the limits themselves (store.go, onTheLine)
+//	slow    the wait of a store far away, when it is asked for: it plays the store
+//	store   as store.go opens it
+//
+// A local disk has no retries: its errors stay.
+func (o StoreOptions) wrap(be backend.Backend, scheme string) backend.Backend {
 	be = o.wrapSlow(be)
+	if (o.UploadBytesPerSecond > 0 || o.DownloadBytesPerSecond > 0) && !onTheLine[scheme] {
+		be = o.limiter().Backend(be)
+	}
+	if scheme != localScheme {
+		be = retry.New(be, retry.Options{Total: o.RetryFor, Log: o.log()})
+	}
 	if o.Meter != nil {
 		be = metered{be, o.Meter}
 	}
 	return be
 }
 
+func (o StoreOptions) limiter() *limit.Limiter {
+	return limit.New(o.UploadBytesPerSecond, o.DownloadBytesPerSecond)
+}
+
 func (o StoreOptions) wrapSlow(be backend.Backend) backend.Backend {
 	if o.Slow == (slow.Limits{}) {
 		return be
 	}
-	log := o.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	return &counted{slow.New(be, o.Slow), log}
+	return &counted{slow.New(be, o.Slow), o.log()}
 }
 
 // counted says at the end what was asked of the slow store.

@@ -7,78 +7,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"regexp"
-	"strings"
 
 	"vitrine/cache"
 	"vitrine/cache/indexdb"
 	"vitrine/repo"
 	"vitrine/repo/backend"
-	"vitrine/repo/backend/local"
 )
-
-// scheme is how a location begins that is not on a local disk: "sftp:", "s3:", "rest:https:".
-// A single letter is none, nor is a name with a slash before the colon.
-var scheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]+):`)
-
-// LocalDir returns the directory of a location on a local disk: "local:dir", or a path.
-func LocalDir(location string) (string, error) {
-	if dir, ok := strings.CutPrefix(location, "local:"); ok {
-		location = dir
-	} else if m := scheme.FindStringSubmatch(location); m != nil {
-		return "", fmt.Errorf("repository %s: %s repositories are not yet supported, only directories are; write ./%s if it is the name of one",
-			withoutPassword(location), m[1], withoutPassword(location))
-	}
-	if location == "" {
-		return "", errors.New("the location of the repository is empty")
-	}
-	return location, nil
-}
-
-// credentials are what stands before the host of a URL.
-var credentials = regexp.MustCompile(`://[^/]*@`)
-
-func withoutPassword(location string) string {
-	return credentials.ReplaceAllString(location, "://***@")
-}
-
-// user is what stands before the host where a location is no URL: sftp:user@host:/path.
-var user = regexp.MustCompile(`^([a-z][a-z0-9+.-]+:)[^/]*@`)
-
-// PublicName is what everybody may see of a location, as in /proc/mounts: the absolute path of a
-// directory, and of any other location what is left without user, password and parameters.
-func PublicName(location string) string {
-	if dir, err := LocalDir(location); err == nil {
-		if abs, err := filepath.Abs(dir); err == nil {
-			return abs
-		}
-		return dir
-	}
-	location, _, _ = strings.Cut(location, "?")
-	location = credentials.ReplaceAllString(location, "://")
-	return user.ReplaceAllString(location, "$1")
-}
 
 // OpenBackend opens the store at the location and makes sure that a repository is in it;
 // none is an error of class repo.ErrNoRepository.
 func OpenBackend(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
-	dir, err := LocalDir(location)
+	store, err := openStore(ctx, location, o)
 	if err != nil {
 		return nil, err
 	}
-	disk, err := local.Open(dir)
-	if errors.Is(err, backend.ErrNotExist) {
-		return nil, noRepository("local:"+dir, "the directory is not there")
-	} else if err != nil {
-		return nil, err
-	}
-	be := o.wrap(disk)
+	be := o.wrap(store, schemeOf(location))
 	_, err = be.Stat(ctx, backend.File{Kind: backend.Config})
 	if errors.Is(err, backend.ErrNotExist) {
 		return nil, errors.Join(noRepository(be.Location(), "there is no config file in it"), be.Close())
 	} else if err != nil {
-		return nil, errors.Join(err, be.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", be.Location(), err), be.Close())
 	}
 	return be, nil
 }
@@ -87,19 +35,16 @@ func noRepository(location, why string) error {
 	return fmt.Errorf("%s: %w: %s; check the location, or make a repository with `vitrine init`", location, repo.ErrNoRepository, why)
 }
 
-// CreateBackend makes the store for a new repository at the location.
-func CreateBackend(location string, o StoreOptions) (backend.Backend, error) {
-	dir, err := LocalDir(location)
-	if err != nil {
-		return nil, err
-	}
-	be, err := local.Create(dir)
+// CreateBackend makes the store for a new repository at the location; one that is there already is
+// an error of class repo.ErrExists.
+func CreateBackend(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
+	store, err := createStore(ctx, location, o)
 	if errors.Is(err, backend.ErrExist) {
-		return nil, fmt.Errorf("local:%s: %w", dir, repo.ErrExists)
+		return nil, fmt.Errorf("%s: %w", Shown(location), repo.ErrExists)
 	} else if err != nil {
 		return nil, err
 	}
-	return o.wrap(be), nil
+	return o.wrap(store, schemeOf(location)), nil
 }
 
 // Options say how a repository is opened.

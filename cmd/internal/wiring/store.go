@@ -1,0 +1,248 @@
+package wiring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/backend/local"
+	"vitrine/repo/backend/rest"
+	"vitrine/repo/backend/transport"
+)
+
+// remotes are the stores that are not directories, by the scheme their locations begin with. This
+// table is the only place that lists them.
+var remotes = map[string]remote{
+	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
+}
+
+// onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
+// use roundTripper or StoreOptions.limiter), so that no wrapper must.
+var onTheLine = map[string]bool{"rest": true, "rclone": true, "s3": true}
+
+// remote is one kind of store, without its type.
+type remote struct {
+	open, create func(ctx context.Context, location string, o StoreOptions) (backend.Backend, error)
+	public       func(location string) (string, error) // the location without credentials
+	check        func(options map[string]string) error // whether these extended options can be
+}
+
+// configOf is what the configuration C of a store can do. Apply takes the extended options of the
+// store, their keys without the scheme ("connections" of rest.connections), and names the known ones
+// when it does not know one.
+type configOf[C any] interface {
+	*C
+	Apply(options map[string]string) error
+	Public() string
+}
+
+// remoteOf makes an entry of the functions that every remote store has. tune gives the parsed
+// configuration what comes neither from the location nor from -o: environment, transport, log.
+func remoteOf[C any, P configOf[C]](
+	parse func(location string) (C, error),
+	open, create func(context.Context, C) (backend.Backend, error),
+	tune func(P, StoreOptions) error,
+) remote {
+	with := func(do func(context.Context, C) (backend.Backend, error)) func(context.Context, string, StoreOptions) (backend.Backend, error) {
+		return func(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
+			c, err := parse(location)
+			if err != nil {
+				return nil, err
+			}
+			if err := P(&c).Apply(o.Extended[schemeOf(location)]); err != nil {
+				return nil, err
+			}
+			if err := tune(&c, o); err != nil {
+				return nil, err
+			}
+			return do(ctx, c)
+		}
+	}
+	return remote{
+		open: with(open), create: with(create),
+		public: func(location string) (string, error) {
+			c, err := parse(location)
+			if err != nil {
+				return "", err
+			}
+			return P(&c).Public(), nil
+		},
+		check: func(options map[string]string) error { return P(new(C)).Apply(options) },
+	}
+}
+
+func tuneREST(c *rest.Config, o StoreOptions) (err error) {
+	if c.Username == "" && c.Password == "" {
+		c.Username, c.Password = o.env("REST_USERNAME"), o.env("REST_PASSWORD")
+	}
+	c.Transport, err = o.roundTripper(c.Socket)
+	return err
+}
+
+// roundTripper carries the requests of stores that are reached over HTTP; socket is the path of a unix
+// socket, or "".
+func (o StoreOptions) roundTripper(socket string) (http.RoundTripper, error) {
+	to := o.Transport
+	to.Socket = socket
+	to.WrapConn = o.limiter().Conn
+	return transport.New(to)
+}
+
+// env returns the variable VITRINE_… or else RESTIC_… of that name.
+func (o StoreOptions) env(name string) string {
+	if o.Env == nil {
+		return ""
+	}
+	if value := o.Env("VITRINE_" + name); value != "" {
+		return value
+	}
+	return o.Env("RESTIC_" + name)
+}
+
+func (o StoreOptions) log() *slog.Logger {
+	if o.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Log
+}
+
+// scheme is how a location begins that is not on a local disk: "sftp:", "s3:", "rest:https:".
+// A single letter is none, nor is a name with a slash before the colon.
+var scheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]+):`)
+
+// schemeOf returns the scheme of a location, and "local" when it is a directory.
+func schemeOf(location string) string {
+	if m := scheme.FindStringSubmatch(location); m != nil {
+		return m[1]
+	}
+	return localScheme
+}
+
+// localScheme is that of directories.
+const localScheme = "local"
+
+// localDir returns the directory of a location whose scheme is local.
+func localDir(location string) (string, error) {
+	dir := strings.TrimPrefix(location, "local:")
+	if dir == "" {
+		return "", errors.New("the location of the repository is empty")
+	}
+	return dir, nil
+}
+
+// remoteAt returns the kind of store that a location names; ok is false when it is a directory.
+func remoteAt(location string) (r remote, ok bool, err error) {
+	name := schemeOf(location)
+	if name == localScheme {
+		return r, false, nil
+	}
+	if r, ok = remotes[name]; ok {
+		return r, true, nil
+	}
+	shown := strip(location)
+	return r, false, fmt.Errorf("repository %s: %s repositories are not yet supported, only directories and %s are; write ./%s if it is the name of one",
+		shown, name, strings.Join(slices.Sorted(maps.Keys(remotes)), ", "), shown)
+}
+
+// openStore returns the store at a location as it is.
+func openStore(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
+	r, far, err := remoteAt(location)
+	if err != nil {
+		return nil, err
+	}
+	if far {
+		return r.open(ctx, location, o)
+	}
+	dir, err := localDir(location)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := local.Open(dir)
+	if errors.Is(err, backend.ErrNotExist) {
+		return nil, noRepository("local:"+dir, "the directory is not there")
+	} else if err != nil {
+		return nil, err
+	}
+	return disk, nil
+}
+
+// createStore makes the directories of a repository at a location.
+func createStore(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
+	r, far, err := remoteAt(location)
+	if err != nil {
+		return nil, err
+	}
+	if far {
+		return r.create(ctx, location, o)
+	}
+	dir, err := localDir(location)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := local.Create(dir)
+	if err != nil {
+		return nil, err // a nil *local.Backend in an interface would not be nil
+	}
+	return disk, nil
+}
+
+// DiskPath returns the absolute path of a repository on a local disk, and "" for any other.
+func DiskPath(location string) (string, error) {
+	if schemeOf(location) != localScheme {
+		return "", nil
+	}
+	dir, err := localDir(location)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
+
+// PublicName is what everybody may see of a location, as in /proc/mounts: the absolute path of a
+// directory, and of any other location what is left without user, password and parameters.
+func PublicName(location string) string {
+	if schemeOf(location) != localScheme {
+		return Shown(location)
+	}
+	dir := strings.TrimPrefix(location, "local:")
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
+}
+
+// Shown is a location as it was given, but without credentials.
+func Shown(location string) string {
+	r, far, err := remoteAt(location)
+	if err == nil && !far {
+		return location
+	}
+	if err == nil {
+		if public, err := r.public(location); err == nil {
+			return strings.TrimSuffix(public, "/")
+		}
+	}
+	return strip(location)
+}
+
+var (
+	// credentials are what stands before the host of a URL.
+	credentials = regexp.MustCompile(`://[^/]*@`)
+	// user is what stands before the host where a location is no URL: sftp:user@host:/path.
+	user = regexp.MustCompile(`^([a-z][a-z0-9+.-]+:)[^/]*@`)
+)
+
+// strip takes away what may be secret in a location of a form that nobody knows.
+func strip(location string) string {
+	location, _, _ = strings.Cut(location, "?")
+	location = credentials.ReplaceAllString(location, "://")
+	return user.ReplaceAllString(location, "$1")
+}

@@ -1,0 +1,356 @@
+package rest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/backend/backendtest"
+)
+
+// odd is a server with one answer for everything.
+func odd(t *testing.T, answer http.HandlerFunc) backend.Backend {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	return opened(t, "rest:"+server.URL+"/r")
+}
+
+// class is what an error must be: of this class, or transient when it is nil.
+func wantClass(t *testing.T, what string, err, class error) {
+	t.Helper()
+	switch {
+	case err == nil:
+		t.Errorf("%s: no error", what)
+	case class == nil && backend.IsPermanent(err):
+		t.Errorf("%s: %v is permanent", what, err)
+	case class != nil && !errors.Is(err, class):
+		t.Errorf("%s: %v, want class %q", what, err, class)
+	}
+}
+
+var somePack = backend.File{Kind: backend.Pack, Name: strings.Repeat("5e", 32)}
+
+func TestStatuses(t *testing.T) {
+	for status, class := range map[int]error{
+		http.StatusBadRequest:              backend.ErrDenied,
+		http.StatusUnauthorized:            backend.ErrDenied,
+		http.StatusForbidden:               backend.ErrDenied,
+		http.StatusNotFound:                backend.ErrNotExist,
+		http.StatusMethodNotAllowed:        backend.ErrDenied,
+		http.StatusRequestTimeout:          nil,
+		http.StatusTooManyRequests:         nil,
+		http.StatusInternalServerError:     nil,
+		http.StatusBadGateway:              nil,
+		http.StatusServiceUnavailable:      nil,
+		http.StatusInsufficientStorage:     nil,
+		http.StatusMovedPermanently:        backend.ErrDenied,
+		http.StatusTemporaryRedirect:       backend.ErrDenied,
+		http.StatusHTTPVersionNotSupported: nil,
+	} {
+		be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "https://anna:geheim@elsewhere/r/?key=geheim")
+			w.WriteHeader(status)
+		})
+		ctx := t.Context()
+		_, readAll := be.ReadAll(ctx, somePack, 100)
+		_, stat := be.Stat(ctx, somePack)
+		errs := map[string]error{
+			"ReadAt": be.ReadAt(ctx, somePack, make([]byte, 10), 0), "ReadAll": readAll, "Stat": stat,
+			"Save": be.Save(ctx, somePack, []byte("x")), "Remove": be.Remove(ctx, somePack),
+		}
+		if status != http.StatusNotFound {
+			errs["List"] = be.List(ctx, backend.Pack, func(backend.Info) error { return nil })
+		}
+		for call, err := range errs {
+			wantClass(t, fmt.Sprintf("%s, %d", call, status), err, class)
+			if err != nil && strings.Contains(err.Error(), "geheim") {
+				t.Errorf("%d: the password is in the message: %v", status, err)
+			}
+			if status/100 == 3 && !strings.Contains(err.Error(), "https://elsewhere/r/") {
+				t.Errorf("%d: %v does not say where to", status, err)
+			}
+		}
+	}
+}
+
+// TestRanges asks for bytes 100 to 199 and gets all kinds of answers.
+func TestRanges(t *testing.T) {
+	file := backendtest.Content(1, 1000)
+	part := func(w http.ResponseWriter, contentRange string, body []byte) {
+		w.Header().Set("Content-Range", contentRange)
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(body)
+	}
+	for name, c := range map[string]struct {
+		answer func(w http.ResponseWriter)
+		good   bool
+		class  error
+	}{
+		"right":             {answer: func(w http.ResponseWriter) { part(w, "bytes 100-199/1000", file[100:200]) }, good: true},
+		"total unknown":     {answer: func(w http.ResponseWriter) { part(w, "bytes 100-199/*", file[100:200]) }, good: true},
+		"end of file":       {answer: func(w http.ResponseWriter) { part(w, "bytes 100-149/150", file[100:150]) }, class: backend.ErrShort},
+		"shortened":         {answer: func(w http.ResponseWriter) { part(w, "bytes 100-149/1000", file[100:150]) }},
+		"elsewhere":         {answer: func(w http.ResponseWriter) { part(w, "bytes 0-99/1000", file[:100]) }},
+		"too much":          {answer: func(w http.ResponseWriter) { part(w, "bytes 100-299/1000", file[100:300]) }},
+		"more than it says": {answer: func(w http.ResponseWriter) { part(w, "bytes 100-199/1000", file[100:300]) }},
+		"no range":          {answer: func(w http.ResponseWriter) { part(w, "", file[100:200]) }},
+		"no numbers":        {answer: func(w http.ResponseWriter) { part(w, "bytes a-b/c", file[100:200]) }},
+		"whole file":        {answer: func(w http.ResponseWriter) { w.Write(file) }},
+		"no content":        {answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }},
+		"body cut": {answer: func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100")
+			part(w, "bytes 100-199/1000", file[100:150])
+		}},
+		"chunked and cut": {answer: func(w http.ResponseWriter) {
+			part(w, "bytes 100-199/1000", file[100:120])
+			w.(http.Flusher).Flush()
+		}},
+		"behind the end": {answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusRequestedRangeNotSatisfiable) }, class: backend.ErrShort},
+	} {
+		be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+			if got := r.Header.Get("Range"); got != "bytes=100-199" {
+				t.Errorf("%s: Range %q", name, got)
+			}
+			c.answer(w)
+		})
+		p := make([]byte, 100)
+		err := be.ReadAt(t.Context(), somePack, p, 100)
+		if !c.good {
+			wantClass(t, name, err, c.class)
+		} else if err != nil || !bytes.Equal(p, file[100:200]) {
+			t.Errorf("%s: %v, or wrong bytes", name, err)
+		}
+	}
+}
+
+func TestReadAllOdd(t *testing.T) {
+	file := backendtest.Content(1, 1000)
+	for name, c := range map[string]struct {
+		answer func(w http.ResponseWriter)
+		max    int64
+		good   bool
+		class  error
+	}{
+		"no length":             {answer: func(w http.ResponseWriter) { w.(http.Flusher).Flush(); w.Write(file) }, max: 1000, good: true},
+		"no length and too big": {answer: func(w http.ResponseWriter) { w.(http.Flusher).Flush(); w.Write(file) }, max: 999, class: backend.ErrTooBig},
+		"cut":                   {answer: func(w http.ResponseWriter) { w.Header().Set("Content-Length", "1000"); w.Write(file[:500]) }, max: 1000},
+		"a part":                {answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusPartialContent); w.Write(file) }, max: 1000},
+		"huge":                  {answer: func(w http.ResponseWriter) { w.Header().Set("Content-Length", "1000000000000") }, max: 1000, class: backend.ErrTooBig},
+	} {
+		be := odd(t, func(w http.ResponseWriter, r *http.Request) { c.answer(w) })
+		got, err := be.ReadAll(t.Context(), somePack, c.max)
+		if !c.good {
+			wantClass(t, name, err, c.class)
+		} else if err != nil || !bytes.Equal(got, file) {
+			t.Errorf("%s: %v, or wrong bytes", name, err)
+		}
+	}
+}
+
+func TestLists(t *testing.T) {
+	name := func(digit string) string { return strings.Repeat(digit, 64) }
+	for what, c := range map[string]struct {
+		answer string
+		want   []backend.Info
+		fails  bool
+	}{
+		"version 2":    {`[{"name":"` + name("a") + `","size":5},{"name":"` + name("b") + `","size":0}]`, []backend.Info{{Name: name("a"), SizeBytes: 5}, {Name: name("b")}}, false},
+		"version 1":    {`["` + name("a") + `","` + name("b") + `","` + name("c") + `"]`, []backend.Info{{Name: name("a"), SizeBytes: 11}, {Name: name("c"), SizeBytes: 11}}, false},
+		"foreign":      {`[{"name":"README","size":5},{"name":"` + name("A") + `","size":5},{"name":"../` + name("a") + `","size":5}]`, nil, false},
+		"twice":        {`[{"name":"` + name("a") + `","size":5},{"name":"` + name("a") + `","size":5}]`, []backend.Info{{Name: name("a"), SizeBytes: 5}}, false},
+		"empty":        {`[]`, nil, false},
+		"null":         {`null`, nil, false},
+		"cut":          {`[{"name":"` + name("a") + `","size":5}`, nil, true},
+		"cut in entry": {`[{"name":"` + name("a") + `","si`, nil, true},
+		"nothing":      {``, nil, true},
+		"page":         {`<html>It works!</html>`, nil, true},
+		"object":       {`{"error":"x"}`, nil, true},
+	} {
+		be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/r/data/" && r.Header.Get("Accept") == "application/vnd.x.restic.rest.v2":
+				io.WriteString(w, c.answer)
+			case r.Method == http.MethodHead && r.URL.Path == "/r/data/"+name("b"):
+				w.WriteHeader(http.StatusNotFound)
+			case r.Method == http.MethodHead:
+				w.Header().Set("Content-Length", "11")
+			default:
+				t.Errorf("%s: %s %s", what, r.Method, r.URL)
+			}
+		})
+		var got []backend.Info
+		err := be.List(t.Context(), backend.Pack, func(info backend.Info) error { got = append(got, info); return nil })
+		if c.fails {
+			wantClass(t, what, err, nil)
+		}
+		if !c.fails && err != nil || fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%s: %v, %v; want %v", what, got, err, c.want)
+		}
+	}
+}
+
+// A list that ends with an error of a file's size is no list.
+func TestListVersion1Fails(t *testing.T) {
+	be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		json.NewEncoder(w).Encode([]string{somePack.Name})
+	})
+	err := be.List(t.Context(), backend.Pack, func(backend.Info) error { t.Error("fn was called"); return nil })
+	wantClass(t, "List", err, nil)
+}
+
+// restServer keeps files as rest-server does, which refuses to replace any, and lists them in
+// version 1 of the protocol.
+type restServer struct {
+	mu       sync.Mutex
+	files    map[string][]byte
+	mayErase bool
+}
+
+func (s *restServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	content, exists := s.files[r.URL.Path]
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/"):
+		names := []string{}
+		for path := range s.files {
+			if name, ok := strings.CutPrefix(path, r.URL.Path); ok {
+				names = append(names, name)
+			}
+		}
+		json.NewEncoder(w).Encode(names)
+	case r.Method == http.MethodPost && exists:
+		w.WriteHeader(http.StatusForbidden)
+	case r.Method == http.MethodPost:
+		s.files[r.URL.Path], _ = io.ReadAll(r.Body)
+	case !exists:
+		w.WriteHeader(http.StatusNotFound)
+	case r.Method == http.MethodDelete && !s.mayErase:
+		w.WriteHeader(http.StatusForbidden)
+	case r.Method == http.MethodDelete:
+		delete(s.files, r.URL.Path)
+	default:
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}
+}
+
+// TestReplace saves over what is there, on a server that refuses that.
+func TestReplace(t *testing.T) {
+	for _, c := range []struct {
+		stored, saved string
+		mayErase      bool
+		class         error
+	}{
+		{"whole", "whole", false, nil},
+		{"who", "whole", true, nil},
+		{"whole thing", "whole", true, nil},
+		{"wHole", "whole", true, nil},
+		{"who", "whole", false, backend.ErrDenied},
+	} {
+		s := &restServer{files: map[string][]byte{"/r/data/" + somePack.Name: []byte(c.stored)}, mayErase: c.mayErase}
+		be := odd(t, s.ServeHTTP)
+		err := be.Save(t.Context(), somePack, []byte(c.saved))
+		if c.class != nil {
+			wantClass(t, "Save "+c.saved+" over "+c.stored, err, c.class)
+		} else if got, _ := be.ReadAll(t.Context(), somePack, 100); err != nil || string(got) != c.saved {
+			t.Errorf("Save %s over %s: %v, stored is %q", c.saved, c.stored, err, got)
+		}
+	}
+}
+
+func TestRestServerConformance(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		return odd(t, (&restServer{files: map[string][]byte{}, mayErase: true}).ServeHTTP)
+	})
+}
+
+// An upload whose connection breaks is not sent again behind our back: the retry wrapper decides that.
+func TestUploadIsSentOnce(t *testing.T) {
+	var posts atomic.Int64
+	be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Content-Length", "1")
+			return
+		}
+		posts.Add(1)
+		io.CopyN(io.Discard, r.Body, 100_000)
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+	})
+	if _, err := be.Stat(t.Context(), somePack); err != nil { // the connection is one that was used before
+		t.Fatal(err)
+	}
+	wantClass(t, "Save", be.Save(t.Context(), somePack, make([]byte, 10<<20)), nil)
+	if n := posts.Load(); n != 1 {
+		t.Errorf("%d uploads, want 1", n)
+	}
+}
+
+// After a cancelled Save nobody reads the buffer; the race detector decides.
+func TestCancelledUploadLeavesTheBuffer(t *testing.T) {
+	began, returned := make(chan struct{}, 1), make(chan struct{})
+	be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+		io.CopyN(io.Discard, r.Body, 100_000)
+		began <- struct{}{}
+		<-returned
+		io.Copy(io.Discard, r.Body)
+	})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		<-began
+		cancel(errors.New("enough"))
+	}()
+	content := make([]byte, 10<<20)
+	err := be.Save(ctx, somePack, content)
+	clear(content)
+	close(returned)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Save: %v, want the context's error", err)
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: &restServer{files: map[string][]byte{}, mayErase: true}}
+	go s.Serve(l)
+	defer s.Close()
+	be := opened(t, "rest:http+unix://"+socket+":/r/")
+	content := []byte("through the socket")
+	f := backendtest.FileOf(backend.Index, content)
+	if err := be.Save(t.Context(), f, content); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := be.ReadAll(t.Context(), f, 100); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("ReadAll: %q, %v", got, err)
+	}
+	if want := "rest:http+unix://" + socket + ":/r"; be.Location() != want {
+		t.Errorf("Location %q, want %q", be.Location(), want)
+	}
+}
