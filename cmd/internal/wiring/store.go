@@ -15,6 +15,7 @@ import (
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
 	"vitrine/repo/backend/rest"
+	"vitrine/repo/backend/sftp"
 	"vitrine/repo/backend/transport"
 )
 
@@ -22,6 +23,7 @@ import (
 // table is the only place that lists them.
 var remotes = map[string]remote{
 	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
+	"sftp": remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -85,6 +87,11 @@ func tuneREST(c *rest.Config, o StoreOptions) (err error) {
 	}
 	c.Transport, err = o.roundTripper(c.Socket)
 	return err
+}
+
+func tuneSFTP(c *sftp.Config, o StoreOptions) error {
+	c.Log = o.log()
+	return nil
 }
 
 // roundTripper carries the requests of stores that are reached over HTTP; socket is the path of a unix
@@ -159,7 +166,11 @@ func openStore(ctx context.Context, location string, o StoreOptions) (backend.Ba
 		return nil, err
 	}
 	if far {
-		return r.open(ctx, location, o)
+		be, err := r.open(ctx, location, o)
+		if errors.Is(err, backend.ErrNotExist) {
+			return nil, noRepository(Shown(location), "the directory is not there")
+		}
+		return be, err
 	}
 	dir, err := localDir(location)
 	if err != nil {
