@@ -23,6 +23,8 @@ type lab struct {
 	repo     string
 	password string // file
 	cache    string
+
+	vitrineOptions, resticOptions []string // how each reaches the repository, where that must be said
 }
 
 func newLab(t *testing.T) *lab {
@@ -120,11 +122,11 @@ func (l *lab) in(dir string, command []string, args ...string) string {
 }
 
 func (l *lab) vitrineCommand() []string {
-	return []string{binary, "--repo", l.repo, "--password-file", l.password, "--cache-dir", l.cache}
+	return append([]string{binary, "--repo", l.repo, "--password-file", l.password, "--cache-dir", l.cache}, l.vitrineOptions...)
 }
 
 func (l *lab) resticCommand() []string {
-	return []string{"restic", "--repo", l.repo, "--password-file", l.password, "--cache-dir", l.dir + "/restic-cache"}
+	return append([]string{"restic", "--repo", l.repo, "--password-file", l.password, "--cache-dir", l.dir + "/restic-cache"}, l.resticOptions...)
 }
 
 func (l *lab) vitrine(args ...string) string {

@@ -53,7 +53,7 @@ func TestPublicName(t *testing.T) {
 		"rest:https://user:geheim@host:8000/r":   "rest:https://host:8000/r",
 		"rest:https://user:ge@heim@host/r@s":     "rest:https://host/r@s",
 		"s3:https://s3.amazonaws.com/b?key=gehe": "s3:https://s3.amazonaws.com/b",
-		"sftp:user@host:/srv":                    "sftp:host:/srv",
+		"sftp:user@host:/srv":                    "sftp:user@host:/srv",
 		"sftp://user:geheim@host//srv":           "sftp://host//srv",
 		"rclone:remote:path":                     "rclone:remote:path",
 	} {

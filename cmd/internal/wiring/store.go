@@ -16,6 +16,7 @@ import (
 	"vitrine/repo/backend/local"
 	"vitrine/repo/backend/rest"
 	"vitrine/repo/backend/s3"
+	"vitrine/repo/backend/sftp"
 	"vitrine/repo/backend/transport"
 )
 
@@ -24,6 +25,7 @@ import (
 var remotes = map[string]remote{
 	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
 	"s3":   remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
+	"sftp": remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -92,6 +94,11 @@ func tuneREST(c *rest.Config, o StoreOptions) (err error) {
 func tuneS3(c *s3.Config, o StoreOptions) (err error) {
 	c.Transport, err = o.roundTripper("")
 	return err
+}
+
+func tuneSFTP(c *sftp.Config, o StoreOptions) error {
+	c.Log = o.log()
+	return nil
 }
 
 // roundTripper carries the requests of stores that are reached over HTTP; socket is the path of a unix
@@ -166,7 +173,11 @@ func openStore(ctx context.Context, location string, o StoreOptions) (backend.Ba
 		return nil, err
 	}
 	if far {
-		return r.open(ctx, location, o)
+		be, err := r.open(ctx, location, o)
+		if errors.Is(err, backend.ErrNotExist) {
+			return nil, noRepository(Shown(location), "the directory is not there")
+		}
+		return be, err
 	}
 	dir, err := localDir(location)
 	if err != nil {

@@ -1,0 +1,320 @@
+package sftp_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/sftp"
+	"vitrine/repo/backend/sftp/sshdtest"
+)
+
+// temporary returns the temporary files below a directory.
+func temporary(t *testing.T, dir string) []string {
+	t.Helper()
+	found, err := filepath.Glob(dir + "/data/*/*-tmp-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// storm saves and reads in parallel, while something breaks the connections, until each worker has
+// succeeded again after it. Errors must be transient and no file may be half there.
+func storm(t *testing.T, be backend.Backend, dir string, breaks func(round int)) {
+	shared := backendtest.Content(1, 8<<20)
+	sharedFile := backendtest.FileOf(backend.Pack, shared)
+	if err := be.Save(t.Context(), sharedFile, shared); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	failed := 0
+	transient := func(err error) {
+		if backend.IsPermanent(err) {
+			t.Errorf("a broken connection gives a permanent error: %v", err)
+		}
+		mu.Lock()
+		failed++
+		mu.Unlock()
+	}
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for w := range 4 {
+		group.Go(func() {
+			content := backendtest.Content(uint64(10+w), 6<<20)
+			f := backendtest.FileOf(backend.Pack, content)
+			p := make([]byte, 4<<20)
+			for over := false; !over; {
+				select {
+				case <-stop:
+					over = true
+				default:
+				}
+				for err := be.Save(t.Context(), f, content); err != nil; err = be.Save(t.Context(), f, content) {
+					transient(err)
+				}
+				for err := be.ReadAt(t.Context(), sharedFile, p, 100); err != nil; err = be.ReadAt(t.Context(), sharedFile, p, 100) {
+					transient(err)
+				}
+				if !bytes.Equal(p, shared[100:][:len(p)]) {
+					t.Error("a read after a broken one gives wrong bytes")
+				}
+			}
+		})
+	}
+	for round := range 8 {
+		time.Sleep(150 * time.Millisecond)
+		breaks(round)
+	}
+	close(stop)
+	group.Wait()
+	if failed == 0 {
+		t.Error("no call met a broken connection; the test tests nothing")
+	}
+	t.Logf("%d calls met a broken connection", failed)
+	err := be.List(t.Context(), backend.Pack, func(info backend.Info) error {
+		content, err := os.ReadFile(filepath.Join(dir, backend.File{Kind: backend.Pack, Name: info.Name}.Path()))
+		if err == nil && backendtest.FileOf(backend.Pack, content).Name != info.Name {
+			err = fmt.Errorf("%s is not whole", info.Name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if left := temporary(t, dir); len(left) != 0 {
+		t.Errorf("temporary files are left: %q", left)
+	}
+}
+
+func TestProcessesKilled(t *testing.T) {
+	s := sshdtest.Start(t)
+	dir := t.TempDir()
+	be := create(t, config(t, s, s.Port, dir))
+	defer be.Close()
+	storm(t, be, dir, func(int) {
+		for _, pid := range sftp.Pids(be) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+}
+
+func TestLineBreaks(t *testing.T) {
+	s := sshdtest.Start(t)
+	relay := sshdtest.NewRelay(t, s.Addr(), 10*time.Millisecond)
+	dir := t.TempDir()
+	be := create(t, config(t, s, relay.Port, dir))
+	defer be.Close()
+	storm(t, be, dir, func(int) { relay.Break() })
+}
+
+// A connection that ends while nobody uses it costs the next call nothing but the wait for another.
+func TestIdleConnectionEnds(t *testing.T) {
+	s := sshdtest.Start(t)
+	be := create(t, config(t, s, s.Port, t.TempDir()))
+	defer be.Close()
+	for _, pid := range sftp.Pids(be) {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	for len(sftp.Pids(be)) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := be.Stat(t.Context(), backend.File{Kind: backend.Config}); !errors.Is(err, backend.ErrNotExist) {
+		t.Errorf("Stat: %v", err)
+	}
+}
+
+// Servers that hang are given up, also by Close.
+func TestSilentServer(t *testing.T) {
+	be := create(t, plain(t, t.TempDir()))
+	sftp.DropConnections(be)
+	sftp.SetSilent(be, 300*time.Millisecond)
+	f := backendtest.FileOf(backend.Pack, nil)
+	if _, err := be.Stat(t.Context(), f); !errors.Is(err, backend.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, pid := range sftp.Pids(be) {
+		syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	_, err := be.Stat(t.Context(), f)
+	if err == nil || backend.IsPermanent(err) || !strings.Contains(err.Error(), "silent for") {
+		t.Errorf("Stat at a server that hangs: %v", err)
+	}
+	if _, err := be.Stat(t.Context(), f); !errors.Is(err, backend.ErrNotExist) {
+		t.Errorf("Stat afterwards: %v", err)
+	}
+	for _, pid := range sftp.Pids(be) {
+		syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	begin := time.Now()
+	be.Close()
+	if took := time.Since(begin); took > 8*time.Second {
+		t.Errorf("Close took %v", took)
+	}
+}
+
+// A context that ends in the middle of a call ends it soon, also at a server that hangs, and the
+// temporary file of a Save goes away.
+func TestCancelledInTheMiddle(t *testing.T) {
+	dir := t.TempDir()
+	s := sshdtest.Start(t)
+	relay := sshdtest.NewRelay(t, s.Addr(), 40*time.Millisecond)
+	be := create(t, config(t, s, relay.Port, dir))
+	defer be.Close()
+	content := backendtest.Content(1, 16<<20)
+	f := backendtest.FileOf(backend.Pack, content)
+	if err := be.Save(t.Context(), f, content); err != nil {
+		t.Fatal(err)
+	}
+	other := backendtest.FileOf(backend.Pack, []byte("another"))
+	for name, call := range map[string]func(context.Context) error{
+		"Save":    func(ctx context.Context) error { return be.Save(ctx, other, content) },
+		"ReadAt":  func(ctx context.Context) error { return be.ReadAt(ctx, f, make([]byte, len(content)), 0) },
+		"ReadAll": func(ctx context.Context) error { _, err := be.ReadAll(ctx, f, 1<<30); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		begin := time.Now()
+		err := call(ctx)
+		cancel()
+		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took > 5*time.Second {
+			t.Errorf("%s, cancelled in the middle: %v after %v", name, err, took)
+		}
+	}
+	if left := temporary(t, dir); len(left) != 0 {
+		t.Errorf("temporary files are left: %q", left)
+	}
+	if _, err := be.Stat(t.Context(), other); !errors.Is(err, backend.ErrNotExist) {
+		t.Errorf("the file of a cancelled Save: %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	s := sshdtest.Start(t)
+	dir := t.TempDir()
+	create(t, config(t, s, s.Port, dir)).Close()
+	tests := []struct {
+		name   string
+		config func() sftp.Config
+		want   string
+		class  error // nil: transient
+	}{
+		{"no program", func() sftp.Config {
+			t.Setenv("PATH", "/nowhere")
+			return config(t, s, s.Port, dir)
+		}, "install openssh-client", backend.ErrDenied},
+		{"no such command", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"/nowhere/ssh"}
+			return c
+		}, "correct sftp.command", backend.ErrDenied},
+		{"command says nothing", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"true"}
+			return c
+		}, "true ended without an answer", nil},
+		{"command says something else", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"echo", "Welcome to example.org!"}
+			return c
+		}, "not SFTP", nil},
+		{"connection refused", func() sftp.Config { return config(t, s, "1", dir) }, "connection refused", nil},
+		{"no such host", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Host = "no-such-host.invalid"
+			return c
+		}, "could not resolve hostname no-such-host.invalid", nil},
+		{"no directory", func() sftp.Config { return config(t, s, s.Port, dir+"/none") }, "", backend.ErrNotExist},
+		{"unknown host key", func() sftp.Config {
+			s.ForgetHostKey()
+			return config(t, s, s.Port, dir)
+		}, "host key is not known", backend.ErrUntrusted},
+		{"other host key", func() sftp.Config {
+			s.ChangeHostKey()
+			return config(t, s, s.Port, dir)
+		}, "host key has changed", backend.ErrUntrusted},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			refuses(t, test.config(), test.want, test.class)
+		})
+		t.Setenv("PATH", "/usr/bin:/bin")
+	}
+	s = sshdtest.Start(t)
+	s.ChangeUserKey()
+	refuses(t, config(t, s, s.Port, dir), "permission denied: it accepts none of the keys", backend.ErrDenied)
+	s = sshdtest.Start(t, "Subsystem nothing /bin/false")
+	refuses(t, config(t, s, s.Port, dir), "it has no SFTP", backend.ErrDenied)
+}
+
+func refuses(t *testing.T, cfg sftp.Config, want string, class error) {
+	t.Helper()
+	be, err := sftp.Open(t.Context(), cfg)
+	if err == nil {
+		be.Close()
+		t.Fatal("it opens")
+	}
+	t.Log(err)
+	if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %q, want one line with %q", err, want)
+	}
+	if class == nil && backend.IsPermanent(err) || class != nil && !errors.Is(err, class) {
+		t.Errorf("error %q, want class %v", err, class)
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatalf("mount a small disk (the test needs root): %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s := sshdtest.Start(t)
+	be := create(t, config(t, s, s.Port, dir+"/repo"))
+	defer be.Close()
+	content := backendtest.Content(1, 3<<20)
+	err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, content), content)
+	if err == nil || !strings.Contains(err.Error(), "is full") || !strings.Contains(err.Error(), "make room") {
+		t.Errorf("Save on a full disk: %v", err)
+	}
+	t.Log(err)
+	if left := temporary(t, dir+"/repo"); len(left) != 0 {
+		t.Errorf("temporary files are left: %q", left)
+	}
+	if err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, content[:1<<20]), content[:1<<20]); err != nil {
+		t.Errorf("Save of what fits: %v", err)
+	}
+}
+
+func TestCreateTwice(t *testing.T) {
+	dir := t.TempDir()
+	be := create(t, plain(t, dir))
+	if err := be.Save(t.Context(), backend.File{Kind: backend.Config}, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	be.Close()
+	if _, err := sftp.Create(t.Context(), plain(t, dir)); !errors.Is(err, backend.ErrExist) {
+		t.Errorf("Create where a repository is: %v", err)
+	}
+	for name, want := range map[string]os.FileMode{"": 0o700, "data": 0o700, "data/00": 0o700, "locks": 0o700, "config": 0o400} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if name != "" && (err != nil || info.Mode().Perm() != want) {
+			t.Errorf("%q has mode %v, want %v (%v)", name, info.Mode(), want, err)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package sftp
+
+import (
+	"time"
+
+	"vitrine/repo/backend"
+)
+
+// SetSilent sets how long new connections may be silent; before the first call.
+func SetSilent(be backend.Backend, d time.Duration) { be.(*Backend).pool.silent = d }
+
+// DropConnections forgets all connections there are, in good order.
+func DropConnections(be backend.Backend) {
+	p := be.(*Backend).pool
+	p.mu.Lock()
+	conns := p.conns
+	p.conns = nil
+	p.mu.Unlock()
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+// Pids returns the processes of the connections.
+func Pids(be backend.Backend) []int {
+	p := be.(*Backend).pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var pids []int
+	for _, c := range p.conns {
+		if !c.isDead() {
+			pids = append(pids, c.proc.cmd.Process.Pid)
+		}
+	}
+	return pids
+}

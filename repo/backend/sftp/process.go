@@ -1,0 +1,225 @@
+package sftp
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vitrine/repo/backend"
+)
+
+const (
+	endTime   = 3 * time.Second // from the end of its input until the process is killed
+	lastLines = 40              // of standard error that are kept: a changed host key takes 14
+	pipeBytes = 1 << 20         // what a pipe to the process holds, where the kernel allows it
+)
+
+// process is a running ssh, or what is run instead of it.
+type process struct {
+	cmd     *exec.Cmd
+	in, out *os.File // our ends
+	stderr  stderr
+	exited  chan struct{} // closed when it has ended and its standard error is complete
+	end     sync.Once
+}
+
+// start runs the command in a session of its own: Ctrl-C in the terminal must not end it before
+// the locks are removed through it, and reading a password from a terminal in whose background it is
+// would stop it for ever.
+func start(cfg *Config) (*process, error) {
+	argv := cfg.command()
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, theirIn.Close(), in.Close())
+	}
+	for _, f := range []*os.File{in, out} {
+		widen(f)
+	}
+	p := &process{cmd: exec.Command(argv[0], argv[1:]...), in: in, out: out, exited: make(chan struct{})}
+	p.stderr.log = cfg.log().With("connection", cfg.login())
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = theirIn, theirOut, &p.stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	p.cmd.WaitDelay = time.Second // a ControlPersist master keeps standard error open
+	err = p.cmd.Start()
+	theirIn.Close()
+	theirOut.Close()
+	if err != nil {
+		in.Close()
+		out.Close()
+		return nil, cannotStart(argv[0], err)
+	}
+	go func() {
+		p.cmd.Wait() // how it ended is on its standard error
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// widen makes a pipe hold more than its 64 KiB, so that fewer switches between the processes
+// carry the same bytes. Where that is refused it works all the same.
+func widen(f *os.File) {
+	if raw, err := f.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeBytes) })
+	}
+}
+
+func cannotStart(name string, err error) error {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		hint := "correct sftp.command"
+		if name == "ssh" {
+			hint = "install openssh-client, or name another program with -o sftp.command"
+		}
+		return &classified{backend.ErrDenied, fmt.Errorf("there is no program %s here (%s)", name, hint)}
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return &classified{backend.ErrDenied, fmt.Errorf("start %s: %v", name, err)} // not an answer of the server
+	}
+	return fmt.Errorf("start %s: %w", name, err)
+}
+
+// kill ends the process and all its children at once, and the reads and writes on its pipes.
+func (p *process) kill() {
+	p.end.Do(func() {
+		select {
+		case <-p.exited:
+		default:
+			// Not yet waited for, so the number is still that of this group.
+			unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL)
+		}
+		p.in.Close()
+		p.out.Close()
+	})
+}
+
+// stop waits until the process, whose input has ended, has ended too, and helps in the end.
+func (p *process) stop() {
+	timer := time.NewTimer(endTime)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+	case <-timer.C:
+	}
+	p.kill()
+	<-p.exited
+}
+
+// stderr logs what the process says on standard error and keeps the last lines of it.
+type stderr struct {
+	log *slog.Logger
+
+	mu   sync.Mutex // guards all below
+	rest []byte     // a line that has not ended
+	last []string
+}
+
+// Write implements io.Writer; its caller is the goroutine of exec.Cmd.
+func (s *stderr) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rest = append(s.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(s.rest, []byte("\n"))
+		if !ok && len(line) < 4096 {
+			return len(p), nil
+		}
+		s.rest = rest
+		if text := strings.TrimSpace(string(line)); text != "" {
+			s.log.Info("ssh says", "line", text)
+			s.last = append(s.last, text)
+			s.last = s.last[max(0, len(s.last)-lastLines):]
+		}
+	}
+}
+
+// lines returns the last lines, the oldest first.
+func (s *stderr) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := append([]string(nil), s.last...)
+	if rest := strings.TrimSpace(string(s.rest)); rest != "" {
+		all = append(all, rest)
+	}
+	return all
+}
+
+// refusals are what ssh says when there will be no connection, each with what it means. The first
+// that is found counts.
+var refusals = []struct {
+	says  string
+	class error // nil: it may work the next time
+	means string
+}{
+	{"REMOTE HOST IDENTIFICATION HAS CHANGED", backend.ErrUntrusted,
+		"its host key has changed: it was set up anew, or somebody is in between; when you know which, `ssh-keygen -R HOST` and log in once with ssh"},
+	{"Host key verification failed", backend.ErrUntrusted,
+		"its host key is not known here, and there is nobody to ask; log in once with ssh and accept it"},
+	{"Permission denied (", backend.ErrDenied,
+		"permission denied: it accepts none of the keys; `ssh LOGIN` must work without a question (ssh-agent, ssh-copy-id)"},
+	{"Too many authentication failures", backend.ErrDenied,
+		"permission denied: too many keys were offered; name the right one in ssh_config (IdentityFile, IdentitiesOnly)"},
+	{"Could not resolve hostname", nil, "could not resolve hostname HOST: there is no such host, or the name server does not answer"},
+	{"subsystem request failed", backend.ErrDenied, "it has no SFTP: the login works, but sshd_config has no line \"Subsystem sftp\""},
+	{"This service allows sftp connections only", backend.ErrDenied, "it allows nothing but SFTP; correct sftp.command"},
+	{"Bad configuration option", backend.ErrDenied, ""},
+	{"Bad owner or permissions", backend.ErrDenied, ""},
+	{"ommand-line: line ", backend.ErrDenied, ""},
+	{"Connection refused", nil, "connection refused: is sshd running, and is the port right?"},
+	{"Connection timed out", nil, "connection timed out: is the machine on, and does a firewall let ssh through?"},
+	{"No route to host", nil, "no route to host: is the machine on, and in this network?"},
+	{"Network is unreachable", nil, "network is unreachable: is this machine connected?"},
+}
+
+// refused explains in one line why there is no connection. err is what the protocol met.
+func refused(cfg *Config, lines []string, err error) error {
+	all := strings.Join(lines, "\n")
+	for _, r := range refusals {
+		if !strings.Contains(all, r.says) {
+			continue
+		}
+		means := strings.NewReplacer("HOST", cfg.Host, "LOGIN", cfg.login()).Replace(r.means)
+		if means == "" {
+			means = strings.Join(lines, "; ")
+		}
+		if err = errors.New(means); r.class != nil {
+			return &classified{r.class, err}
+		}
+		return err
+	}
+	if len(lines) > 0 {
+		return errors.New(strings.Join(lines[max(0, len(lines)-3):], "; "))
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("%s ended without an answer", cfg.command()[0])
+	}
+	return fmt.Errorf("the answer is not SFTP (a login script that prints something?): %w", err)
+}
+
+// reader counts as activity what comes in.
+type reader struct {
+	r    *bufio.Reader
+	seen func()
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if n > 0 {
+		r.seen()
+	}
+	return n, err
+}

@@ -1,0 +1,138 @@
+package sftp_test
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pkgsftp "github.com/pkg/sftp"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/sftp"
+	"vitrine/repo/backend/sftp/sshdtest"
+)
+
+// plainServer, in the environment, makes the test binary an SFTP server without extensions.
+const plainServer = "VITRINE_TEST_PLAIN_SFTP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(plainServer) != "" {
+		servePlain()
+		return
+	}
+	code := m.Run()
+	if left := children(); len(left) > 0 {
+		fmt.Println("processes are left behind:", left)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func servePlain() {
+	err := pkgsftp.SetSFTPExtensions()
+	if err == nil {
+		var s *pkgsftp.Server
+		if s, err = pkgsftp.NewServer(stdio{os.Stdin, os.Stdout}); err == nil {
+			err = s.Serve()
+		}
+	}
+	if err != nil && err != io.EOF {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type stdio struct {
+	io.Reader
+	io.WriteCloser
+}
+
+// children returns the processes whose parent this one is, zombies too.
+func children() []string {
+	var found []string
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		pid, rest, _ := strings.Cut(string(content), " (")
+		fields := strings.Fields(rest[strings.LastIndex(rest, ")")+1:])
+		if fields[1] == strconv.Itoa(os.Getpid()) {
+			found = append(found, pid+" ("+rest[:strings.LastIndex(rest, ")")+1])
+		}
+	}
+	return found
+}
+
+// config is that of a directory on the server, which is reached on the given port.
+func config(t testing.TB, s *sshdtest.Server, port, dir string) sftp.Config {
+	t.Helper()
+	cfg, err := sftp.Parse("sftp://root@127.0.0.1:" + port + "/" + dir) // dir absolute or relative
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Args = s.Args()
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	return cfg
+}
+
+func create(t testing.TB, cfg sftp.Config) backend.Backend {
+	t.Helper()
+	be, err := sftp.Create(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return be
+}
+
+func TestConformance(t *testing.T) {
+	s := sshdtest.Start(t)
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return create(t, config(t, s, s.Port, t.TempDir())) })
+}
+
+// plain is the configuration for a server that knows nothing but the protocol.
+func plain(t testing.TB, dir string) sftp.Config {
+	t.Helper()
+	cfg, err := sftp.Parse("sftp:nowhere:" + dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Command = []string{"env", plainServer + "=1", self}
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	return cfg
+}
+
+func TestConformanceWithoutExtensions(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return create(t, plain(t, t.TempDir())) })
+}
+
+// Across a line of 3 ms with one connection, which all calls share; a relative directory begins
+// where the server puts a login.
+func TestConformanceFar(t *testing.T) {
+	home := t.TempDir()
+	s := sshdtest.Start(t, "Subsystem sftp internal-sftp -d "+home)
+	relay := sshdtest.NewRelay(t, s.Addr(), 3*time.Millisecond)
+	var n atomic.Int32
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		cfg := config(t, s, relay.Port, fmt.Sprintf("a/b/repo%d", n.Add(1)))
+		cfg.Connections = 1
+		be := create(t, cfg)
+		if _, err := os.Stat(filepath.Join(home, cfg.Path, "data/ff")); err != nil {
+			t.Error(err)
+		}
+		return be
+	})
+}
