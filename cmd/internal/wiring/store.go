@@ -15,6 +15,7 @@ import (
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
 	"vitrine/repo/backend/rest"
+	"vitrine/repo/backend/retry"
 	"vitrine/repo/backend/s3"
 	"vitrine/repo/backend/sftp"
 	"vitrine/repo/backend/transport"
@@ -25,7 +26,7 @@ import (
 var remotes = map[string]remote{
 	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
 	"s3":   remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
-	"sftp": remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP),
+	"sftp": remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP).connecting(),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -81,6 +82,23 @@ func remoteOf[C any, P configOf[C]](
 		},
 		check: func(options map[string]string) error { return P(new(C)).Apply(options) },
 	}
+}
+
+// connecting is for stores whose open makes a connection and not only their calls: it is made again
+// as the calls are, which wrap sees to.
+func (r remote) connecting() remote {
+	open := r.open
+	r.open = func(ctx context.Context, location string, o StoreOptions) (be backend.Backend, err error) {
+		if _, err := r.public(location); err != nil {
+			return nil, err // it stays
+		}
+		err = retry.Do(ctx, o.retries(), func() error {
+			be, err = open(ctx, location, o)
+			return err
+		})
+		return be, err
+	}
+	return r
 }
 
 func tuneREST(c *rest.Config, o StoreOptions) (err error) {

@@ -65,6 +65,11 @@ func New(inner backend.Backend, o Options) *Backend {
 	return &Backend{inner: inner, total: o.Total, log: o.Log}
 }
 
+// Do makes a call again as a Backend does its own, such as one that opens a store.
+func Do(ctx context.Context, o Options, call func() error) error {
+	return New(nil, o).try(ctx, func(int) error { return call() })
+}
+
 // pause returns how long to wait after so many failures.
 func pause(failures int) time.Duration {
 	full := maxPause
