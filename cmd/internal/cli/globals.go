@@ -48,7 +48,7 @@ type globals struct {
 
 // register defines the global flags with restic's names, shorthands and defaults.
 func (g *globals) register(f *pflag.FlagSet) {
-	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, or rest:URL ($VITRINE_REPOSITORY)")
+	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, rest:URL or rclone:remote:path ($VITRINE_REPOSITORY)")
 	f.StringVar(&g.locationFile, "repository-file", "", "read the location of the repository from a `file` ($VITRINE_REPOSITORY_FILE)")
 	f.StringVarP(&g.passwordFile, "password-file", "p", "", "read the password from a `file` ($VITRINE_PASSWORD_FILE)")
 	f.StringVar(&g.passwordCommand, "password-command", "", "run a `command` that prints the password ($VITRINE_PASSWORD_COMMAND)")

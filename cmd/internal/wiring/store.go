@@ -14,6 +14,7 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
+	"vitrine/repo/backend/rclone"
 	"vitrine/repo/backend/rest"
 	"vitrine/repo/backend/transport"
 )
@@ -21,7 +22,8 @@ import (
 // remotes are the stores that are not directories, by the scheme their locations begin with. This
 // table is the only place that lists them.
 var remotes = map[string]remote{
-	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
+	"rclone": remoteOf(rclone.Parse, rclone.Open, rclone.Create, tuneRclone),
+	"rest":   remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -85,6 +87,11 @@ func tuneREST(c *rest.Config, o StoreOptions) (err error) {
 	}
 	c.Transport, err = o.roundTripper(c.Socket)
 	return err
+}
+
+func tuneRclone(c *rclone.Config, o StoreOptions) error {
+	c.Log, c.StuckAfter, c.WrapConn = o.log(), o.Transport.StuckAfter, o.limiter().Conn
+	return nil
 }
 
 // roundTripper carries the requests of stores that are reached over HTTP; socket is the path of a unix
