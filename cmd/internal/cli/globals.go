@@ -70,7 +70,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.UintVar(&g.packMiB, "pack-size", 0, "aim at packs of so many `MiB`, 4 to 128 ($VITRINE_PACK_SIZE; default: 16)")
 	f.BoolVar(&g.noExtraVerify, "no-extra-verify", false, "store new data without opening it once more to see that it is sound")
 
-	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away")
+	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away; rest.… and rclone.… are for these repositories")
 	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s`")
 	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s`")
 	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network")
