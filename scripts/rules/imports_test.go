@@ -37,6 +37,7 @@ var layerOf = map[string]int{
 	"repo/backend/rest":      2,
 	"repo/backend/s3":        2,
 	"repo/backend/sftp":      2,
+	"repo/backend/rclone":    2,
 	"repo/backend/transport": 2,
 	"cache":                  2,
 	"cache/indexdb":          2,
@@ -80,6 +81,25 @@ var aside = map[[2]string]string{
 	{"repo/walk", "repo"}:                            "walks what the repository loads",
 	{"fs", "fs/tree"}:                                "serves that tree",
 	{"fs", "fs/readahead"}:                           "does what that plans",
+	{"repo/internal/packfile", "repo/internal/seal"}:  "a pack header is sealed",
+	{"repo/internal/keyfile", "repo/internal/seal"}:   "a key file carries a sealed key",
+	{"repo/backend/local", "repo/backend"}:            "implements the contract",
+	{"repo/backend/mem", "repo/backend"}:              "implements the contract",
+	{"repo/backend/fault", "repo/backend"}:            "wraps the contract",
+	{"repo/backend/slow", "repo/backend"}:             "wraps the contract",
+	{"repo/backend/rest", "repo/backend"}:             "implements the contract",
+	{"repo/backend/transport", "repo/backend"}:        "gives its errors their class",
+	{"repo/backend/rclone", "repo/backend"}:           "implements the contract",
+	{"repo/backend/rclone", "repo/backend/rest"}:      "speaks the REST protocol with its child",
+	{"repo/backend/rclone", "repo/backend/transport"}: "ends stuck requests as over a network",
+	{"repo/backend/retry", "repo/backend"}:            "wraps the contract",
+	{"repo/backend/limit", "repo/backend"}:            "wraps the contract",
+	{"cache/indexdb", "repo/backend"}:                 "its Source tells of files as backend.Info",
+	{"cache/indexdb", "cache"}:                        "lives in the cache directory",
+	{"cache/blobcache", "cache"}:                      "shares the byte budget",
+	{"repo/walk", "repo"}:                             "walks what the repository loads",
+	{"fs", "fs/tree"}:                                 "serves that tree",
+	{"fs", "fs/readahead"}:                            "does what that plans",
 }
 
 // private names packages that only some others may import, whatever their layer.
@@ -91,7 +111,7 @@ var private = []struct {
 	instead string
 }{
 	{
-		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen"},
+		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen", "repo/backend/rclone"},
 		why:     "a verb that knows its transport cannot be tested on another one",
 		instead: "take a backend.Backend (or a smaller interface declared where it is used) and let cmd/internal/wiring choose",
 	}, {

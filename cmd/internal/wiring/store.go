@@ -14,6 +14,7 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
+	"vitrine/repo/backend/rclone"
 	"vitrine/repo/backend/rest"
 	"vitrine/repo/backend/s3"
 	"vitrine/repo/backend/sftp"
@@ -23,9 +24,10 @@ import (
 // remotes are the stores that are not directories, by the scheme their locations begin with. This
 // table is the only place that lists them.
 var remotes = map[string]remote{
-	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
-	"s3":   remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
-	"sftp": remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP),
+	"rclone": remoteOf(rclone.Parse, rclone.Open, rclone.Create, tuneRclone),
+	"rest":   remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
+	"s3":     remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
+	"sftp":   remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -98,6 +100,11 @@ func tuneS3(c *s3.Config, o StoreOptions) (err error) {
 
 func tuneSFTP(c *sftp.Config, o StoreOptions) error {
 	c.Log = o.log()
+	return nil
+}
+
+func tuneRclone(c *rclone.Config, o StoreOptions) error {
+	c.Log, c.StuckAfter, c.WrapConn = o.log(), o.Transport.StuckAfter, o.limiter().Conn
 	return nil
 }
 
