@@ -50,7 +50,7 @@ func bareNodes(t *testing.T, src Source, log *slog.Logger) *nodes {
 		log = slog.New(slog.DiscardHandler)
 	}
 	n := &nodes{
-		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), chunks: blobcache.NewChunks(1 << 20), ahead: noAhead{}, spare: newSpare(), log: log,
+		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), chunks: blobcache.NewChunks(1 << 20), ahead: noAhead{}, spare: newTurns(), log: log,
 		base: func() context.Context { return t.Context() }, keepOpen: true, keepOpenDir: true,
 	}
 	t.Cleanup(func() { n.closeCaches() })
