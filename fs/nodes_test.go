@@ -438,7 +438,7 @@ func TestRow17Losses(t *testing.T) {
 	// An index that is wrong about a length must not shift what comes behind.
 	src.Break(blob.Handle{Type: blob.Data, ID: short.Content[0]}, nil)
 	wrong, err := n.chunks.Get(t.Context(), blob.Handle{Type: blob.Data, ID: short.Content[0]}, 3,
-		func(_ context.Context, buf []byte) ([]byte, error) { return append(buf, "sss"...), nil })
+		func(_ context.Context, buffer func() []byte) ([]byte, error) { return append(buffer(), "sss"...), nil })
 	if err != nil {
 		t.Fatal(err)
 	}

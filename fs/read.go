@@ -100,8 +100,8 @@ const believedBytes = 16 << 20
 func (n *nodes) loadChunk(ctx context.Context, c *tree.Chunk) (blobcache.Ref, error) {
 	h := blob.Handle{Type: blob.Data, ID: c.ID}
 	sizeBytes := int(min(c.End-c.Start, believedBytes))
-	return n.chunks.Get(ctx, h, sizeBytes, func(ctx context.Context, buf []byte) ([]byte, error) {
-		plain, err := n.readChunk(ctx, h, buf)
+	return n.chunks.Get(ctx, h, sizeBytes, func(ctx context.Context, buffer func() []byte) ([]byte, error) {
+		plain, err := n.readChunk(ctx, h, buffer)
 		if err == nil {
 			n.fetched(c.ID, len(plain), &n.stats.demand)
 		}
@@ -110,27 +110,33 @@ func (n *nodes) loadChunk(ctx context.Context, c *tree.Chunk) (blobcache.Ref, er
 }
 
 // readChunk is ReadBlob for a chunk that somebody waits for, in the order of turns.
-func (n *nodes) readChunk(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
+func (n *nodes) readChunk(ctx context.Context, h blob.Handle, buffer func() []byte) ([]byte, error) {
 	spans, ok := n.src.(spanSource)
 	if !ok {
-		return n.src.ReadBlob(ctx, h, buf)
+		return n.src.ReadBlob(ctx, h, buffer())
+	}
+	var buf []byte
+	once := func() []byte {
+		if buf == nil {
+			buf = buffer()
+		}
+		return buf
 	}
 	loc, known, err := n.src.LookupBlob(h)
-	if err != nil || !known || loc.Size() > believedBytes {
-		return n.src.ReadBlob(ctx, h, buf)
+	if err == nil && known && loc.Size() <= believedBytes {
+		plain, err := n.readSpan(ctx, spans, blob.Entry{Handle: h, Location: loc}, once)
+		if err == nil {
+			return plain, nil
+		}
 	}
-	plain, err := n.readSpan(ctx, spans, blob.Entry{Handle: h, Location: loc}, buf)
-	if err != nil { // it says what is wrong, or finds another copy
-		return n.src.ReadBlob(ctx, h, buf)
-	}
-	return plain, nil
+	return n.src.ReadBlob(ctx, h, once()) // it says what is wrong, or finds another copy
 }
 
 // errNoSpan tells that a blob cannot be read as a span.
 var errNoSpan = errors.New("not to be read as a span")
 
 // readSpan reads and decodes a blob when its turn has come. From a store far away it is read before.
-func (n *nodes) readSpan(ctx context.Context, src spanSource, e blob.Entry, buf []byte) ([]byte, error) {
+func (n *nodes) readSpan(ctx context.Context, src spanSource, e blob.Entry, buffer func() []byte) ([]byte, error) {
 	spans := repo.PlanSpans([]blob.Location{e.Location}, repo.SpanLimits{})
 	if len(spans) == 0 {
 		return nil, errNoSpan
@@ -151,7 +157,7 @@ func (n *nodes) readSpan(ctx context.Context, src spanSource, e blob.Entry, buf 
 		n.spare.takeFirst()
 		defer n.spare.putFirst()
 	}
-	return src.DecodeBlob(e, sealed, buf)
+	return src.DecodeBlob(e, sealed, buffer())
 }
 
 // load returns a blob, fetched once for all who ask at the same time; by counts it if it is fetched.

@@ -212,14 +212,14 @@ func (s *streamer) bring(ctx context.Context, f *flight) {
 	var left atomic.Int64
 	left.Store(int64(len(f.promises)))
 	for i, p := range f.promises {
-		p.Ready(func(ctx context.Context, buf []byte) ([]byte, error) {
+		p.Ready(func(ctx context.Context, buffer func() []byte) ([]byte, error) {
 			defer func() {
 				if left.Add(-1) == 0 {
 					s.chunks.GiveBack(sealed)
 					<-s.slots
 				}
 			}()
-			return s.open(ctx, f, i, sealed, err, buf)
+			return s.open(ctx, f, i, sealed, err, buffer())
 		})
 	}
 	ctx = context.WithValue(ctx, guessed{}, true)
