@@ -1,0 +1,73 @@
+package fs
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Of those who come while all processors are taken the readers go first, in the order in which they
+// came, and those who guess when none of them waits.
+func TestTurns(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		most, spare int
+	}{{"one processor", 1, 1}, {"two", 2, 1}, {"many", 16, 15}} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				turns := &turns{most: tc.most, spare: tc.spare}
+				began := time.Now()
+				var mu sync.Mutex // guards got
+				got := map[string]time.Duration{}
+				hold := func(name string, take, put func()) {
+					go func() {
+						take()
+						mu.Lock()
+						got[name] = time.Since(began)
+						mu.Unlock()
+						time.Sleep(time.Second)
+						put()
+					}()
+					synctest.Wait()
+				}
+				for range tc.most - 1 {
+					turns.takeFirst() // for good
+				}
+				hold("held", turns.takeFirst, turns.putFirst)
+				hold("reader 1", turns.takeFirst, turns.putFirst)
+				hold("guess 1", turns.take, turns.put)
+				hold("reader 2", turns.takeFirst, turns.putFirst)
+				hold("calm", turns.takeCalm, func() {})
+				hold("guess 2", turns.take, turns.put)
+				hold("reader 3", turns.takeFirst, turns.putFirst)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				want := map[string]time.Duration{"held": 0, "reader 1": 1, "reader 2": 2, "reader 3": 3, "calm": 3, "guess 1": 4, "guess 2": 5}
+				for name := range want {
+					want[name] *= time.Second
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// A reader takes the processor of one who guesses.
+func TestTurnsGuessHoldsNoReaderBack(t *testing.T) {
+	turns := &turns{most: 2, spare: 1}
+	turns.take()
+	for range 2 {
+		turns.takeFirst()
+	}
+	turns.putFirst()
+	turns.putFirst()
+	turns.put()
+	if turns.first != 0 || turns.guesses != 0 {
+		t.Errorf("%d and %d turns are left", turns.first, turns.guesses)
+	}
+}
