@@ -125,8 +125,8 @@ func (n *nodes) readChunk(ctx context.Context, h blob.Handle, buffer func() []by
 	loc, known, err := n.src.LookupBlob(h)
 	if err == nil && known && loc.Size() <= believedBytes {
 		plain, err := n.readSpan(ctx, spans, blob.Entry{Handle: h, Location: loc}, once)
-		if err == nil {
-			return plain, nil
+		if err == nil || !errors.Is(err, errNoSpan) && !repo.IsLost(err) {
+			return plain, err // a store that does not answer was waited for long enough
 		}
 	}
 	return n.src.ReadBlob(ctx, h, once()) // it says what is wrong, or finds another copy
@@ -136,27 +136,23 @@ func (n *nodes) readChunk(ctx context.Context, h blob.Handle, buffer func() []by
 var errNoSpan = errors.New("not to be read as a span")
 
 // readSpan reads and decodes a blob when its turn has come. From a store far away it is read before.
+// An error of the store is returned as it is.
 func (n *nodes) readSpan(ctx context.Context, src spanSource, e blob.Entry, buffer func() []byte) ([]byte, error) {
 	spans := repo.PlanSpans([]blob.Location{e.Location}, repo.SpanLimits{})
 	if len(spans) == 0 {
 		return nil, errNoSpan
 	}
-	near := n.spare.near()
-	if near {
-		n.spare.takeFirst()
-		defer n.spare.putFirst()
-	}
+	lease := n.spare.lease()
 	sealed := n.chunks.Borrow(int(e.LengthBytes))[:e.LengthBytes]
 	defer n.chunks.GiveBack(sealed)
 	began := time.Now()
 	if err := src.ReadSpan(ctx, &spans[0], sealed); err != nil {
+		lease.end()
 		return nil, err
 	}
 	n.spare.sample(time.Since(began), len(sealed))
-	if !near {
-		n.spare.takeFirst()
-		defer n.spare.putFirst()
-	}
+	lease.renew()
+	defer lease.end()
 	return src.DecodeBlob(e, sealed, buffer())
 }
 

@@ -172,7 +172,12 @@ type flight struct {
 	span     repo.Span
 	entries  []blob.Entry
 	promises []*blobcache.Promise
+	away     bool // the store did not answer, and that was waited for
 }
+
+// awayAfter is how long a request that fails must have taken for the store being away, rather than
+// something wrong with a part of what was asked for.
+const awayAfter = 5 * time.Second
 
 // reserve promises the chunks of a span that are still missing and ahead of the reader; nil when
 // there are none or there is no room.
@@ -208,7 +213,9 @@ func (s *streamer) passed(id tree.NodeID, part readahead.Range) bool {
 // bring makes the request, keeps the promises and gives the slot back.
 func (s *streamer) bring(ctx context.Context, f *flight) {
 	sealed := s.chunks.Borrow(f.span.LengthBytes)[:f.span.LengthBytes]
+	began := time.Now()
 	err := s.read(ctx, f, sealed)
+	f.away = err != nil && !repo.IsLost(err) && time.Since(began) > awayAfter
 	var left atomic.Int64
 	left.Store(int64(len(f.promises)))
 	for i, p := range f.promises {
@@ -255,6 +262,9 @@ type guessed struct{}
 // is read as if nothing had been guessed: so its reader gets the right error, or another copy.
 func (s *streamer) open(ctx context.Context, f *flight, i int, sealed []byte, readErr error, buf []byte) ([]byte, error) {
 	e := f.entries[i]
+	if f.away {
+		return nil, readErr // whoever asks anew will wait again
+	}
 	if s.spans != nil && readErr == nil {
 		if ctx.Value(guessed{}) == nil {
 			s.spare.takeFirst()

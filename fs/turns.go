@@ -88,12 +88,46 @@ func (q *queue) pop() {
 	*q = (*q)[1:]
 }
 
-// near tells whether reading from the store takes no longer than decoding, as far as it is known. Then both
-// are one turn, and only so many sealed bytes are in memory as there are turns.
-func (t *turns) near() bool {
+// lease is a turn of somebody who waits, while he reads from the store.
+type lease struct {
+	turns *turns
+	limit *time.Timer // gives the turn back; nil when there is none to give back
+	held  bool        // until end, without a limit
+}
+
+// leaseLimit is how long somebody who reads keeps his turn. Then others get it: the store may not
+// answer for minutes.
+const leaseLimit = 50 * time.Millisecond
+
+// lease waits for a turn when reading from the store takes no longer than decoding, as far as it is known. Then
+// both are one turn, and only so many sealed bytes are in memory as there are turns.
+func (t *turns) lease() *lease {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.path.Latency() < aheadFar
+	near := t.path.Latency() < aheadFar
+	t.mu.Unlock()
+	l := &lease{turns: t}
+	if near {
+		t.takeFirst()
+		l.limit = time.AfterFunc(leaseLimit, t.putFirst)
+	}
+	return l
+}
+
+// renew makes a turn of the lease that lasts until end, waiting for one if need be.
+func (l *lease) renew() {
+	if l.limit == nil || !l.limit.Stop() {
+		l.turns.takeFirst()
+	}
+	l.limit = nil
+	l.held = true
+}
+
+// end gives the turn back, if there is one.
+func (l *lease) end() {
+	if l.held || l.limit != nil && l.limit.Stop() {
+		l.turns.putFirst()
+	}
+	l.held, l.limit = false, nil
 }
 
 // sample notes how long somebody who waits had to wait for the store.

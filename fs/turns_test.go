@@ -71,3 +71,51 @@ func TestTurnsGuessHoldsNoReaderBack(t *testing.T) {
 		t.Errorf("%d and %d turns are left", turns.first, turns.guesses)
 	}
 }
+
+// Who reads from a store that does not answer gives his turn back, and waits for another to decode.
+func TestLease(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		far     bool
+		reading time.Duration
+		fails   bool
+		other   time.Duration // when another reader gets the only turn
+	}{
+		{"near", false, time.Millisecond, false, 2 * time.Millisecond},
+		{"hangs", false, time.Minute, false, leaseLimit},
+		{"far", true, time.Minute, false, 0},
+		{"fails", false, time.Millisecond, true, time.Millisecond},
+		{"hangs and fails", false, time.Minute, true, leaseLimit},
+		{"far and fails", true, time.Minute, true, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				turns := &turns{most: 1, spare: 1}
+				if tc.far {
+					turns.sample(time.Second, 1<<20)
+				}
+				began := time.Now()
+				l := turns.lease()
+				var other time.Duration
+				go func() {
+					turns.takeFirst()
+					other = time.Since(began)
+					turns.putFirst()
+				}()
+				time.Sleep(tc.reading)
+				if !tc.fails {
+					l.renew()
+					time.Sleep(time.Millisecond) // decoding
+				}
+				l.end()
+				synctest.Wait()
+				if other != tc.other {
+					t.Errorf("another reader gets the turn after %v, want %v", other, tc.other)
+				}
+				if turns.first != 0 || len(turns.waiting) != 0 {
+					t.Errorf("%d turns are not given back, %d wait", turns.first, len(turns.waiting))
+				}
+			})
+		})
+	}
+}

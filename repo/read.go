@@ -46,7 +46,7 @@ func (r *Repository) readBlob(ctx context.Context, h blob.Handle, loc blob.Locat
 	var lost error // why loc did not do
 	if known {
 		plain, err := r.ReadBlobAt(ctx, h, loc, buf)
-		if err == nil || !isLost(err) {
+		if err == nil || !IsLost(err) {
 			return plain, err
 		}
 		lost = err
@@ -74,15 +74,15 @@ func (r *Repository) readBlob(ctx context.Context, h blob.Handle, loc blob.Locat
 			}
 			return plain, nil
 		}
-		if lost = errors.Join(lost, err); !isLost(err) {
+		if lost = errors.Join(lost, err); !IsLost(err) {
 			break
 		}
 	}
 	return nil, lost
 }
 
-// isLost tells whether a copy of a blob is damaged or gone, for which another one may stand in.
-func isLost(err error) bool {
+// IsLost tells whether a copy of a blob is damaged or gone, for which another one may stand in.
+func IsLost(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, backend.ErrNotExist)
 }
 

@@ -23,7 +23,7 @@ func (r *Repository) StreamBlob(ctx context.Context, h blob.Handle, buf []byte, 
 		return nil, nil, err
 	}
 	if known && int64(loc.Size()) > int64(largeBytes) {
-		if s, err := r.openStream(ctx, h, loc); err == nil || !isLost(err) {
+		if s, err := r.openStream(ctx, h, loc); err == nil || !IsLost(err) {
 			return nil, s, err
 		}
 	}
