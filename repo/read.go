@@ -99,7 +99,7 @@ func (r *Repository) locations(h blob.Handle) ([]blob.Location, error) {
 func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Location, buf []byte) ([]byte, error) {
 	pooled := getSealed()
 	defer putSealed(pooled)
-	sealed, err := r.readSealed(ctx, loc, *pooled)
+	sealed, err := r.readSealed(hinted(ctx, h.Type), loc, *pooled)
 	if err != nil {
 		return nil, failLoad(h, loc, err)
 	}
@@ -134,6 +134,14 @@ func (r *Repository) readSealed(ctx context.Context, loc blob.Location, buf []by
 		return nil, err
 	}
 	return sealed, nil
+}
+
+// hinted tells the wrappers of the store about packs of trees.
+func hinted(ctx context.Context, t blob.Type) context.Context {
+	if t == blob.Tree {
+		return backend.WithHint(ctx, backend.HintTree)
+	}
+	return ctx
 }
 
 // checkEnd returns an error when the blob is said to end behind its pack.
