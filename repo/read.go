@@ -108,7 +108,7 @@ func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Loc
 	defer putSealed(pooled)
 	*pooled = slices.Grow((*pooled)[:0], int(loc.LengthBytes))[:loc.LengthBytes]
 	sealed := *pooled
-	if err := r.be.ReadAt(ctx, f, sealed, int64(loc.OffsetBytes)); err != nil {
+	if err := r.be.ReadAt(hinted(ctx, h.Type), f, sealed, int64(loc.OffsetBytes)); err != nil {
 		if errors.Is(err, backend.ErrShort) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
@@ -119,6 +119,14 @@ func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Loc
 		return fail(err)
 	}
 	return plain, nil
+}
+
+// hinted tells the wrappers of the store about packs of trees.
+func hinted(ctx context.Context, t blob.Type) context.Context {
+	if t == blob.Tree {
+		return backend.WithHint(ctx, backend.HintTree)
+	}
+	return ctx
 }
 
 // checkEnd returns an error when the blob is said to end behind its pack.

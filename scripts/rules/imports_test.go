@@ -39,6 +39,7 @@ var layerOf = map[string]int{
 	"cache":                  2,
 	"cache/indexdb":          2,
 	"cache/blobcache":        2,
+	"cache/packcache":        2,
 	"repo/source":            2,
 
 	"repo":      3, // blobs in, blobs out
@@ -72,6 +73,7 @@ var aside = map[[2]string]string{
 	{"repo/backend/limit", "repo/backend"}:           "wraps the contract",
 	{"cache/indexdb", "repo/backend"}:                "its Source tells of files as backend.Info",
 	{"cache/indexdb", "cache"}:                       "lives in the cache directory",
+	{"cache/packcache", "repo/backend"}:              "wraps the contract",
 	{"cache/blobcache", "cache"}:                     "shares the byte budget",
 	{"repo/walk", "repo"}:                            "walks what the repository loads",
 	{"fs", "fs/tree"}:                                "serves that tree",
@@ -94,6 +96,10 @@ var private = []struct {
 		target: "cache/indexdb", only: []string{"cmd/internal/wiring", "cmd/vitrine", "scripts/indexgen"},
 		why:     "the index cache is replaceable and never a source of truth",
 		instead: "use repo.Index; wiring passes the cache in through repo.Options (main may call BuildMain for the re-executed child)",
+	}, {
+		target: "cache/packcache", only: []string{"cmd/internal/wiring"},
+		why:     "a verb sees a store, whatever is cached of it",
+		instead: "take a backend.Backend and let cmd/internal/wiring wrap it",
 	}, {
 		target: "repo/internal/packfile", only: []string{"repo", "repo/check"},
 		why:     "packs have one reader and one writer, package repo; check compares their sizes with what the layout demands",

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"vitrine/cmd/internal/wiring"
+	"vitrine/repo/source"
 )
 
 // access says where one repository is and how to get at its password. There are two of
@@ -30,6 +31,8 @@ type globals struct {
 	retryLock     time.Duration
 	cacheDir      string
 	noCache       bool
+	cacheSize     string
+	cacheBytes    int64 // what cacheSize says; 0: nothing, -1: that nothing is to be kept
 	cleanupCache  bool
 	compression   string
 	packMiB       uint
@@ -62,8 +65,9 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.noLock, "no-lock", false, "let check work without a lock in the repository; backup always makes one, the other commands never do")
 	f.DurationVar(&g.retryLock, "retry-lock", 0, "how long to wait for somebody else's lock, such as 5m or 2h (default: not at all)")
 
-	f.StringVar(&g.cacheDir, "cache-dir", "", "keep the index cache below this `directory` ($VITRINE_CACHE_DIR; default: $XDG_CACHE_HOME/vitrine or ~/.cache/vitrine)")
-	f.BoolVar(&g.noCache, "no-cache", false, "keep the index in memory instead of the cache directory")
+	f.StringVar(&g.cacheDir, "cache-dir", "", "keep caches below this `directory` ($VITRINE_CACHE_DIR; default: $XDG_CACHE_HOME/vitrine or ~/.cache/vitrine)")
+	f.BoolVar(&g.noCache, "no-cache", false, "cache nothing on the local disk: keep the index in memory, and read files of the repository from the repository")
+	f.StringVar(&g.cacheSize, "cache-size", "", "keep files of a repository on the network in at most this `size` of the cache directory, suffixes k, m, g; 0 keeps none ($VITRINE_CACHE_SIZE; default: a tenth of the free disk, at most 5g)")
 	f.BoolVar(&g.cleanupCache, "cleanup-cache", false, "remove caches of repositories not used for a month")
 
 	f.StringVar(&g.compression, "compression", "auto", "compression `mode` of new data: auto, off, fastest, better or max ($VITRINE_COMPRESSION)")
@@ -100,6 +104,14 @@ func (g *globals) check() error {
 	var err error
 	if g.store, err = wiring.ParseStoreOptions(g.options); err != nil {
 		return err
+	}
+	if g.cacheSize != "" {
+		if g.cacheBytes, err = source.ParseSize(g.cacheSize); err != nil {
+			return fmt.Errorf("--cache-size: %w", err)
+		}
+		if g.cacheBytes == 0 {
+			g.cacheBytes = -1
+		}
 	}
 	switch g.compression {
 	case "auto", "off", "fastest", "better", "max":

@@ -138,6 +138,9 @@ func localDir(location string) (string, error) {
 	return dir, nil
 }
 
+// IsRemote tells whether a location is not a directory.
+func IsRemote(location string) bool { return schemeOf(location) != localScheme }
+
 // remoteAt returns the kind of store that a location names; ok is false when it is a directory.
 func remoteAt(location string) (r remote, ok bool, err error) {
 	name := schemeOf(location)

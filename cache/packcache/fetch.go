@@ -1,0 +1,94 @@
+package packcache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
+)
+
+// flight is the work on one pack that all who want it share. Its results are set before done is closed.
+type flight struct {
+	done    chan struct{}
+	pack    *pack  // the file can be read
+	content []byte // the whole pack, when it was fetched just now
+	err     error  // errDirect, or an error for the caller
+}
+
+// get returns the pack when this process knows it, or else a flight that will. Both are nil when the
+// pack is not kept.
+func (b *Backend) get(f backend.File) (*pack, *flight) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if pk := b.packs[f.Name]; pk != nil {
+		return pk, nil
+	}
+	if fl := b.flights[f.Name]; fl != nil {
+		return nil, fl
+	}
+	if until, ok := b.direct[f.Name]; ok {
+		if time.Now().Before(until) {
+			return nil, nil
+		}
+		delete(b.direct, f.Name)
+	}
+	fl := &flight{done: make(chan struct{})}
+	b.flights[f.Name] = fl
+	b.tasks.Go(func() {
+		kept := b.fly(f, fl)
+		b.mu.Lock()
+		delete(b.flights, f.Name)
+		if fl.pack != nil {
+			b.packs[f.Name] = fl.pack
+		} else if !kept {
+			b.direct[f.Name] = time.Now().Add(directFor)
+		}
+		b.mu.Unlock()
+		close(fl.done)
+	})
+	return nil, fl
+}
+
+// fly verifies the file of a pack, or fetches it. False means that it is no use to try again soon.
+func (b *Backend) fly(f backend.File, fl *flight) bool {
+	var err error
+	if fl.pack, err = verify(b.disk.path(f), f.Name); err == nil {
+		return true
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		b.disk.trouble("verify", err)
+		b.disk.remove(f)
+	}
+	select {
+	case b.slots <- struct{}{}:
+	case <-b.life.Done():
+		fl.err = fmt.Errorf("read %v: %w", f, b.life.Err())
+		return true
+	}
+	defer func() { <-b.slots }()
+	content, err := b.Backend.ReadAll(b.life, f, b.disk.largest())
+	switch {
+	case errors.Is(err, backend.ErrNotExist), err != nil && b.life.Err() != nil:
+		fl.err = err
+		return true
+	case err != nil:
+		// It is too large, or one bad spot in it spoils the whole: the range may be readable.
+		b.log.Debug("a pack is not kept on the local disk", "error", err)
+		fl.err = errDirect
+		return false
+	case blob.Hash(content).String() != f.Name:
+		b.log.Debug("a pack is not kept on the local disk: its content does not match its name", "pack", f.Name)
+		fl.err = errDirect
+		return false
+	}
+	fl.content = content
+	if err := b.disk.publish(f, content); err != nil {
+		b.disk.trouble("write", err)
+		return false
+	}
+	fl.pack = describe(content)
+	return true
+}
