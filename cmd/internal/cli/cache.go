@@ -96,14 +96,14 @@ func cacheTable(found []cacheJSON, noSize bool, top string) *progress.Table {
 	}
 	t := progress.NewTable(heads...)
 	for _, c := range found {
-		old, size := "", ""
+		row := []string{c.RepoID[:10], fmt.Sprintf("%d days ago", int(time.Since(c.LastUsed).Hours()/24)), ""}
 		if c.Old {
-			old = "yes"
+			row[2] = "yes"
 		}
 		if c.Size != nil {
-			size = progress.Bytes(uint64(*c.Size))
+			row = append(row, progress.Bytes(uint64(*c.Size)))
 		}
-		t.Row(c.RepoID[:10], fmt.Sprintf("%d days ago", int(time.Since(c.LastUsed).Hours()/24)), old, size)
+		t.Row(row...)
 	}
 	t.Footer(fmt.Sprintf("%d caches below %s", len(found), top))
 	return t
