@@ -1,6 +1,7 @@
 package packcache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,9 +14,30 @@ import (
 // flight is the work on one pack that all who want it share. Its results are set before done is closed.
 type flight struct {
 	done    chan struct{}
-	pack    *pack  // the file can be read
-	content []byte // the whole pack, when it was fetched just now
-	err     error  // errDirect, or an error for the caller
+	late    time.Time // until when it is worth waiting for
+	pack    *pack     // the file can be read
+	content []byte    // the whole pack, when it was fetched just now
+	err     error     // errDirect, or an error for the caller
+}
+
+// wait returns the error for the caller, errDirect when the flight takes too long, or nil when it has
+// brought the pack.
+func (fl *flight) wait(ctx context.Context, f backend.File) error {
+	select {
+	case <-fl.done:
+		return fl.err
+	default:
+	}
+	late := time.NewTimer(time.Until(fl.late))
+	defer late.Stop()
+	select {
+	case <-fl.done:
+		return fl.err
+	case <-late.C:
+		return errDirect
+	case <-ctx.Done():
+		return fmt.Errorf("read %v: %w", f, ctx.Err())
+	}
 }
 
 // get returns the pack when this process knows it, or else a flight that will. Both are nil when the
@@ -35,7 +57,7 @@ func (b *Backend) get(f backend.File) (*pack, *flight) {
 		}
 		delete(b.direct, f.Name)
 	}
-	fl := &flight{done: make(chan struct{})}
+	fl := &flight{done: make(chan struct{}), late: time.Now().Add(b.patience)}
 	b.flights[f.Name] = fl
 	b.tasks.Go(func() {
 		kept := b.fly(f, fl)
@@ -62,12 +84,7 @@ func (b *Backend) fly(f backend.File, fl *flight) bool {
 		b.disk.trouble("verify", err)
 		b.disk.remove(f)
 	}
-	select {
-	case b.slots <- struct{}{}:
-	case <-b.life.Done():
-		fl.err = fmt.Errorf("read %v: %w", f, b.life.Err())
-		return true
-	}
+	b.slots <- struct{}{} // Close ends those that have them
 	defer func() { <-b.slots }()
 	content, err := b.Backend.ReadAll(b.life, f, b.disk.largest())
 	switch {

@@ -8,7 +8,8 @@
 //	<dir>/evict.lock      flock of whoever makes room
 //
 // What is kept. A read of a pack whose context says backend.HintTree fetches the pack with one
-// request, once for all who ask at the same time, and is answered from the file then. Snapshots and index
+// request, once for all who ask at the same time, and is answered from the file then; while that takes long, the
+// store is asked for the range besides. Snapshots and index
 // files are kept when they are read or saved, and packs of trees when they are saved. Config, keys and locks
 // are never kept: they may change, and whoever asks wants to know how they are now.
 //
@@ -50,6 +51,10 @@ const (
 	// fetches is how many packs are fetched at a time: together they take fetches*maxFileBytes of memory.
 	fetches = 2
 
+	// patience is how long a reader waits for a whole pack. On a line of 30 MB/s it comes within that time; on a
+	// slower one readers get their ranges from the store until it is there.
+	patience = 500 * time.Millisecond
+
 	// directFor is how long the ranges of a pack that could not be kept are asked of the store.
 	directFor = 10 * time.Minute
 )
@@ -75,6 +80,8 @@ type Backend struct {
 	tasks sync.WaitGroup // flights, for Close
 	slots chan struct{}  // one for each fetch under way
 
+	patience time.Duration
+
 	mu      sync.Mutex           // guards the maps; not held across I/O
 	packs   map[string]*pack     // verified by this process
 	flights map[string]*flight   // being verified or fetched
@@ -95,8 +102,8 @@ func New(be backend.Backend, dir string, o Options) (backend.Backend, error) {
 	}
 	b := &Backend{
 		Backend: be, log: o.Log,
-		disk:    &disk{dir: dir, log: o.Log, budget: o.BudgetBytes},
-		slots:   make(chan struct{}, fetches),
+		disk:  &disk{dir: dir, log: o.Log, budget: o.BudgetBytes},
+		slots: make(chan struct{}, fetches), patience: patience,
 		packs:   make(map[string]*pack),
 		flights: make(map[string]*flight),
 		direct:  make(map[string]time.Time),
@@ -133,13 +140,8 @@ func (b *Backend) readTree(ctx context.Context, f backend.File, p []byte, offset
 	for range 2 {
 		pk, fl := b.get(f)
 		if fl != nil {
-			select {
-			case <-fl.done:
-			case <-ctx.Done():
-				return fmt.Errorf("read %v at %d+%d: %w", f, offsetBytes, len(p), ctx.Err())
-			}
-			if fl.err != nil {
-				return fl.err
+			if err := fl.wait(ctx, f); err != nil {
+				return err
 			}
 			if fl.content != nil {
 				return inside(f, int64(len(fl.content)), p, offsetBytes, func() error {

@@ -58,7 +58,9 @@ func open(t testing.TB, be backend.Backend, dir string, budget int64) *Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.(*Backend)
+	cached := b.(*Backend)
+	cached.patience = time.Hour // a busy machine makes no more requests
+	return cached
 }
 
 // block puts files where the cache wants directories.
@@ -270,6 +272,33 @@ func TestSingleFlight(t *testing.T) {
 	readers.Wait()
 	if s.Calls() != 1 {
 		t.Errorf("%d requests, want 1", s.Calls())
+	}
+}
+
+// While a pack takes long to come, who wants a bit of it is answered by the store.
+func TestPatience(t *testing.T) {
+	s := newStore(t, 1, 100_000)
+	be := open(t, s, t.TempDir(), 0)
+	be.patience = time.Millisecond
+	arrive := make(chan struct{})
+	s.SetPlan(func(c fault.Call) fault.Fault {
+		if c.Op == fault.ReadAll {
+			<-arrive
+		}
+		return fault.Fault{}
+	})
+	s.read(t, be, s.files[0])
+	if n := s.Calls(); n != 6 {
+		t.Errorf("%d requests, want the pack and 5 ranges", n)
+	}
+	be.mu.Lock()
+	fl := be.flights[s.files[0].Name]
+	be.mu.Unlock()
+	close(arrive)
+	<-fl.done
+	s.read(t, be, s.files[0])
+	if n := s.Calls(); n != 6 {
+		t.Errorf("%d requests when the pack is there, want no more than 6", n)
 	}
 }
 

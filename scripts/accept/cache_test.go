@@ -108,7 +108,10 @@ func TestCacheOfARemoteRepository(t *testing.T) {
 	} {
 		door.fetched()
 		step.do()
-		if got := door.fetched(); got != step.want {
+		// A pack that does not come at once has its readers ask for ranges besides.
+		got := door.fetched()
+		step.want = strings.Replace(step.want, "data:2", `data:\d+`, 1)
+		if !regexp.MustCompile("^" + step.want + "$").MatchString(got) {
 			t.Errorf("%s: fetched %q, want %q", step.what, got, step.want)
 		}
 	}
