@@ -14,10 +14,11 @@ import (
 // flight is the work on one pack that all who want it share. Its results are set before done is closed.
 type flight struct {
 	done    chan struct{}
-	late    time.Time // until when it is worth waiting for
-	pack    *pack     // the file can be read
-	content []byte    // the whole pack, when it was fetched just now
-	err     error     // errDirect, or an error for the caller
+	late    time.Time          // until when it is worth waiting for
+	pack    *pack              // the file can be read
+	cancel  context.CancelFunc // for Close; no caller may end what others wait for
+	content []byte             // the whole pack, when it was fetched just now
+	err     error              // errDirect, or an error for the caller
 }
 
 // wait returns the error for the caller, errDirect when the flight takes too long, or nil when it has
@@ -42,7 +43,7 @@ func (fl *flight) wait(ctx context.Context, f backend.File) error {
 
 // get returns the pack when this process knows it, or else a flight that will. Both are nil when the
 // pack is not kept.
-func (b *Backend) get(f backend.File) (*pack, *flight) {
+func (b *Backend) get(ctx context.Context, f backend.File) (*pack, *flight) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if pk := b.packs[f.Name]; pk != nil {
@@ -57,10 +58,12 @@ func (b *Backend) get(f backend.File) (*pack, *flight) {
 		}
 		delete(b.direct, f.Name)
 	}
-	fl := &flight{done: make(chan struct{}), late: time.Now().Add(b.patience)}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	fl := &flight{done: make(chan struct{}), late: time.Now().Add(b.patience), cancel: cancel}
 	b.flights[f.Name] = fl
 	b.tasks.Go(func() {
-		kept := b.fly(f, fl)
+		defer cancel()
+		kept := b.fly(ctx, f, fl)
 		b.mu.Lock()
 		delete(b.flights, f.Name)
 		if fl.pack != nil {
@@ -75,7 +78,7 @@ func (b *Backend) get(f backend.File) (*pack, *flight) {
 }
 
 // fly verifies the file of a pack, or fetches it. False means that it is no use to try again soon.
-func (b *Backend) fly(f backend.File, fl *flight) bool {
+func (b *Backend) fly(ctx context.Context, f backend.File, fl *flight) bool {
 	var err error
 	if fl.pack, err = verify(b.disk.path(f), f.Name); err == nil {
 		return true
@@ -86,9 +89,9 @@ func (b *Backend) fly(f backend.File, fl *flight) bool {
 	}
 	b.slots <- struct{}{} // Close ends those that have them
 	defer func() { <-b.slots }()
-	content, err := b.Backend.ReadAll(b.life, f, b.disk.largest())
+	content, err := b.Backend.ReadAll(ctx, f, b.disk.largest())
 	switch {
-	case errors.Is(err, backend.ErrNotExist), err != nil && b.life.Err() != nil:
+	case errors.Is(err, backend.ErrNotExist), err != nil && ctx.Err() != nil:
 		fl.err = err
 		return true
 	case err != nil:

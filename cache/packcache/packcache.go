@@ -75,8 +75,6 @@ type Backend struct {
 	disk            *disk
 	log             *slog.Logger
 
-	life  context.Context // of fetches, which no single caller owns; ends with Close
-	end   context.CancelFunc
 	tasks sync.WaitGroup // flights, for Close
 	slots chan struct{}  // one for each fetch under way
 
@@ -108,13 +106,16 @@ func New(be backend.Backend, dir string, o Options) (backend.Backend, error) {
 		flights: make(map[string]*flight),
 		direct:  make(map[string]time.Time),
 	}
-	b.life, b.end = context.WithCancel(context.Background())
 	return b, nil
 }
 
 // Close implements backend.Backend. It ends fetches that nobody waits for any more.
 func (b *Backend) Close() error {
-	b.end()
+	b.mu.Lock()
+	for _, fl := range b.flights {
+		fl.cancel()
+	}
+	b.mu.Unlock()
 	b.tasks.Wait()
 	return b.Backend.Close()
 }
@@ -138,7 +139,7 @@ var errDirect = errors.New("not in the cache")
 // damaged or gone is made again once.
 func (b *Backend) readTree(ctx context.Context, f backend.File, p []byte, offsetBytes int64) error {
 	for range 2 {
-		pk, fl := b.get(f)
+		pk, fl := b.get(ctx, f)
 		if fl != nil {
 			if err := fl.wait(ctx, f); err != nil {
 				return err
@@ -158,7 +159,7 @@ func (b *Backend) readTree(ctx context.Context, f backend.File, p []byte, offset
 		if err == nil || errors.Is(err, backend.ErrShort) {
 			return err
 		}
-		if !errors.Is(err, fs.ErrNotExist) { // somebody made room
+		if !errors.Is(err, fs.ErrNotExist) { // a file that is gone is no trouble: somebody made room
 			b.disk.trouble("read", err)
 		}
 		b.drop(f, pk)
