@@ -42,8 +42,8 @@ func newDoor(t *testing.T, server string) *door {
 	return d
 }
 
-// stored is a request for a file of the repository, by its name.
-var stored = regexp.MustCompile(`^GET /(data|snapshots|index)/[0-9a-f]{64}$`)
+// requested is a request for a file of the repository, by its name.
+var requested = regexp.MustCompile(`^GET /(data|snapshots|index)/[0-9a-f]{64}$`)
 
 // fetched tells how many files of each directory were asked for since the last call: "data:3 index:1".
 func (d *door) fetched() string {
@@ -51,7 +51,7 @@ func (d *door) fetched() string {
 	defer d.mu.Unlock()
 	n := make(map[string]int)
 	for _, a := range d.asked {
-		if m := stored.FindStringSubmatch(a); m != nil {
+		if m := requested.FindStringSubmatch(a); m != nil {
 			n[m[1]]++
 		}
 	}

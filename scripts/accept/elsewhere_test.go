@@ -13,8 +13,8 @@ import (
 	"vitrine/repo/backend/rest/resttest"
 )
 
-// far is a repository that is no directory: the lab's paths stay what they are.
-func far(t *testing.T, location func(dir string) string) *lab {
+// labAt is a repository that is no directory: the lab's paths stay what they are.
+func labAt(t *testing.T, location func(dir string) string) *lab {
 	t.Helper()
 	t.Setenv("RCLONE_CONFIG", "/dev/null")
 	l := newLab(t)
@@ -55,7 +55,7 @@ func wholeTour(t *testing.T, l *lab) {
 }
 
 func TestRESTServer(t *testing.T) {
-	l := far(t, func(dir string) string {
+	l := labAt(t, func(dir string) string {
 		url := resttest.Serve(t, dir, "--user", "anna", "--pass", "geheim")
 		return "rest:" + strings.Replace(url, "://", "://anna:geheim@", 1) + "some/where/"
 	})
@@ -67,13 +67,13 @@ func TestRESTServer(t *testing.T) {
 }
 
 func TestRclone(t *testing.T) {
-	wholeTour(t, far(t, func(dir string) string { return "rclone::local:" + dir }))
+	wholeTour(t, labAt(t, func(dir string) string { return "rclone::local:" + dir }))
 }
 
 // TestRcloneInterrupted sends SIGINT to the whole process group of a backup, as a terminal does. rclone
 // must live until the lock is removed.
 func TestRcloneInterrupted(t *testing.T) {
-	l := far(t, func(dir string) string { return "rclone::local:" + dir })
+	l := labAt(t, func(dir string) string { return "rclone::local:" + dir })
 	l.vitrine("init")
 	command := append(l.vitrineCommand(), "backup", "--limit-upload", "200", "/usr/include")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -99,7 +99,7 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	a.global.store.Meter = new(wiring.Meter)
 	a.global.store.RetryFor = o.ioTimeout
 	// A request that hangs is made anew while its readers still wait.
-	a.global.store.Transport.StuckAfter = min(a.global.store.Transport.StuckAfter, o.ioTimeout/4)
+	a.global.stuckAfter = min(a.global.stuckAfter, o.ioTimeout/4)
 	r, err := a.openRepository(ctx, wiring.CachedIndex)
 	if err != nil {
 		return err

@@ -111,13 +111,15 @@ func (o StoreOptions) wrap(be backend.Backend, scheme string) backend.Backend {
 		be = o.limiter().Backend(be)
 	}
 	if scheme != localScheme {
-		be = retry.New(be, retry.Options{Total: o.RetryFor, Log: o.log()})
+		be = retry.New(be, o.retries())
 	}
 	if o.Meter != nil {
 		be = metered{be, o.Meter}
 	}
 	return be
 }
+
+func (o StoreOptions) retries() retry.Options { return retry.Options{Total: o.RetryFor, Log: o.log()} }
 
 func (o StoreOptions) limiter() *limit.Limiter {
 	return limit.New(o.UploadBytesPerSecond, o.DownloadBytesPerSecond)

@@ -16,6 +16,7 @@ import (
 	"vitrine/repo/backend/local"
 	"vitrine/repo/backend/rclone"
 	"vitrine/repo/backend/rest"
+	"vitrine/repo/backend/retry"
 	"vitrine/repo/backend/s3"
 	"vitrine/repo/backend/sftp"
 	"vitrine/repo/backend/transport"
@@ -27,7 +28,7 @@ var remotes = map[string]remote{
 	"rclone": remoteOf(rclone.Parse, rclone.Open, rclone.Create, tuneRclone),
 	"rest":   remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
 	"s3":     remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
-	"sftp":   remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP),
+	"sftp":   remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP).connecting(),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -85,6 +86,23 @@ func remoteOf[C any, P configOf[C]](
 	}
 }
 
+// connecting is for stores whose open makes a connection and not only their calls: it is made again
+// as the calls are, which wrap sees to.
+func (r remote) connecting() remote {
+	open := r.open
+	r.open = func(ctx context.Context, location string, o StoreOptions) (be backend.Backend, err error) {
+		if _, err := r.public(location); err != nil {
+			return nil, err // it stays
+		}
+		err = retry.Do(ctx, o.retries(), func() error {
+			be, err = open(ctx, location, o)
+			return err
+		})
+		return be, err
+	}
+	return r
+}
+
 func tuneREST(c *rest.Config, o StoreOptions) (err error) {
 	if c.Username == "" && c.Password == "" {
 		c.Username, c.Password = o.env("REST_USERNAME"), o.env("REST_PASSWORD")
@@ -99,7 +117,7 @@ func tuneS3(c *s3.Config, o StoreOptions) (err error) {
 }
 
 func tuneSFTP(c *sftp.Config, o StoreOptions) error {
-	c.Log = o.log()
+	c.Log, c.SilentAfter = o.log(), o.Transport.StuckAfter
 	return nil
 }
 
@@ -262,8 +280,8 @@ func Shown(location string) string {
 }
 
 var (
-	// credentials are what stands before the host of a URL.
-	credentials = regexp.MustCompile(`://[^/]*@`)
+	// credentials are what stands before the host of a URL; a password may hold a slash.
+	credentials = regexp.MustCompile(`://.*@`)
 	// user is what stands before the host where a location is no URL: sftp:user@host:/path.
 	user = regexp.MustCompile(`^([a-z][a-z0-9+.-]+:)[^/]*@`)
 )

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"vitrine/repo"
+	"vitrine/repo/backend"
 )
 
 func TestDiskPath(t *testing.T) {
@@ -134,5 +135,31 @@ func TestOpenRepository(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Errorf("%s: close: %v", name, err)
 		}
+	}
+}
+
+// A store that connects when it is opened does so again when the line breaks, and not when the
+// location can never be right.
+func TestConnectsAgain(t *testing.T) {
+	tries := 0
+	far := remote{
+		public: func(location string) (string, error) {
+			if location == "" {
+				return "", errors.New("no location")
+			}
+			return location, nil
+		},
+		open: func(context.Context, string, StoreOptions) (backend.Backend, error) {
+			if tries++; tries < 3 {
+				return nil, errors.New("the line broke")
+			}
+			return nil, backend.ErrDenied
+		},
+	}.connecting()
+	if _, err := far.open(t.Context(), "far:", StoreOptions{}); !errors.Is(err, backend.ErrDenied) || tries != 3 {
+		t.Errorf("%d tries, %v; want 3, and the end that is for good", tries, err)
+	}
+	if _, err := far.open(t.Context(), "", StoreOptions{}); err == nil || tries != 3 {
+		t.Errorf("%d tries, %v; want none for a location that cannot be read", tries-3, err)
 	}
 }

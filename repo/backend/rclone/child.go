@@ -41,7 +41,7 @@ func run(c Config) (*child, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	argv := append(append(append([]string{}, c.Program...), c.Args...), c.Remote)
-	ch := &child{cmd: exec.Command(argv[0], argv[1:]...), said: &lines{log: log}, exited: make(chan struct{})}
+	ch := &child{cmd: exec.Command(argv[0], argv[1:]...), said: &lines{log: log, secrets: secrets(c.Remote)}, exited: make(chan struct{})}
 	ch.cmd.Stdin, ch.cmd.Stdout, ch.cmd.Stderr = childIn, childOut, ch.said
 	ch.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	ch.cmd.WaitDelay = time.Second // a grandchild may keep standard error open
@@ -95,7 +95,8 @@ func (ch *child) lastWords() string { return ch.said.lastLine() }
 
 // lines passes what rclone says to the log.
 type lines struct {
-	log *slog.Logger
+	log     *slog.Logger
+	secrets []string // are not passed on
 
 	mu   sync.Mutex
 	part []byte // of a line; guarded by mu
@@ -134,6 +135,9 @@ func (l *lines) say(line string) {
 	}
 	if line == "" {
 		return
+	}
+	for _, secret := range l.secrets {
+		line = strings.ReplaceAll(line, secret, "***")
 	}
 	if strings.HasPrefix(line, "NOTICE:") || strings.HasPrefix(line, "INFO") || strings.HasPrefix(line, "DEBUG") {
 		l.log.Info("rclone: " + line)

@@ -104,7 +104,43 @@ func (c *Config) Apply(options map[string]string) error {
 var parameters = regexp.MustCompile(`^(:?[^,:"']*),(?:"[^"]*"|'[^']*'|[^:"'])*:`)
 
 // Public returns the location without the parameters of a remote.
-func (c *Config) Public() string { return "rclone:" + parameters.ReplaceAllString(c.Remote, "$1:") }
+func (c *Config) Public() string { return "rclone:" + publicRemote(c.Remote) }
+
+func publicRemote(remote string) string {
+	name := strings.TrimPrefix(remote, ":")
+	comma, colon := strings.IndexByte(name, ','), strings.IndexByte(name, ':')
+	switch {
+	case comma < 0 || colon >= 0 && colon < comma:
+		return remote // it has none
+	case parameters.MatchString(remote):
+		return parameters.ReplaceAllString(remote, "$1:")
+	}
+	return remote[:len(remote)-len(name)+comma] + ":…" // where they end cannot be told
+}
+
+// notSecret are parameters whose values messages would be unreadable without.
+var notSecret = []string{"url", "endpoint", "host", "provider", "vendor", "region", "type"}
+
+// secrets are the values of the parameters of a remote, in each form in which rclone may repeat them.
+func secrets(remote string) (all []string) {
+	name := strings.TrimPrefix(remote, ":")
+	if publicRemote(remote) == remote {
+		return nil
+	}
+	for _, p := range strings.Split(name, ",")[1:] {
+		key, value, _ := strings.Cut(p, "=")
+		if slices.Contains(notSecret, key) {
+			continue
+		}
+		for _, v := range []string{value, strings.TrimRight(value, ":"), strings.Trim(value, `"':`)} {
+			v, _, _ = strings.Cut(v, ":")
+			if len(v) > 2 {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
 
 // words splits a command as a shell does that knows single and double quotes only.
 func words(s string) (all []string, err error) {

@@ -84,10 +84,19 @@ func (b *Backend) answer(req *http.Request, c call, use func(*http.Response) err
 	return err
 }
 
+// ofList tells whether a listing was asked for.
+func ofList(resp *http.Response) bool {
+	return resp.Request.Method == http.MethodGet && strings.HasSuffix(resp.Request.URL.Path, "/")
+}
+
 // refusal makes an error of a status.
 func refusal(method string, resp *http.Response) error {
 	status := resp.Status
 	switch code := resp.StatusCode; {
+	case code == http.StatusNotFound && ofList(resp) && strings.HasPrefix(resp.Header.Get("Server"), "rclone/"):
+		// A directory that is missing is an empty list to rclone; this is how its older versions say
+		// that the store behind them does not answer.
+		return fmt.Errorf("the server answers %s to a listing: the store behind rclone does not answer", status)
 	case code == http.StatusNotFound:
 		return backend.ErrNotExist
 	case code == http.StatusRequestedRangeNotSatisfiable:

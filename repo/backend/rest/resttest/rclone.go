@@ -3,6 +3,7 @@ package resttest
 
 import (
 	"bufio"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
@@ -13,26 +14,67 @@ import (
 
 var serving = regexp.MustCompile(`Serving restic REST API on \[?(http\S+/)`)
 
+// Server is an rclone that runs until its test ends, but for the time between Stop and Restart.
+type Server struct {
+	URL string // http://127.0.0.1:port/
+
+	t    testing.TB
+	args []string // but for the address
+	cmd  *exec.Cmd
+	done chan struct{} // closed when cmd has ended
+}
+
 // Serve runs `rclone serve restic` on a free port of the loopback interface until the test ends, and
 // returns the URL, which ends in a slash. What it serves is a directory or a remote; args are more of
 // its arguments, such as --append-only.
 func Serve(t testing.TB, remote string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("rclone", append([]string{"serve", "restic", "--addr", "127.0.0.1:0", remote}, args...)...)
+	return Start(t, remote, args...).URL
+}
+
+// Start is Serve for tests that stop the server in between.
+func Start(t testing.TB, remote string, args ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, args: append([]string{"serve", "restic", remote}, args...)}
+	s.URL = s.run("127.0.0.1:0")
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Stop ends the server at once, as a crash does.
+func (s *Server) Stop() {
+	s.cmd.Process.Kill()
+	<-s.done
+}
+
+// Restart starts a stopped server again, at the same address.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(u.Host)
+}
+
+// run starts the process and returns its URL.
+func (s *Server) run(addr string) string {
+	s.t.Helper()
+	cmd := exec.Command("rclone", append(s.args[:len(s.args):len(s.args)], "--addr", addr)...)
 	cmd.Env = append(os.Environ(), "RCLONE_CONFIG=/dev/null")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("rclone (scripts/setup installs it): %v", err)
+		s.t.Fatalf("rclone (scripts/setup installs it): %v", err)
 	}
 	address := make(chan string, 1)
-	drained := make(chan struct{})
+	done := make(chan struct{})
+	s.cmd, s.done = cmd, done
 	go func() {
-		defer close(drained)
-		defer close(address)
+		defer close(done)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			if m := serving.FindStringSubmatch(lines.Text()); m != nil {
 				select {
@@ -41,20 +83,18 @@ func Serve(t testing.TB, remote string, args ...string) string {
 				}
 			}
 		}
+		cmd.Wait() // that it was killed is no news
+		close(address)
 	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-drained
-		cmd.Wait()
-	})
 	select {
 	case url, ok := <-address:
 		if !ok {
-			t.Fatal("rclone ended before it served")
+			s.t.Fatal("rclone ended before it served")
 		}
 		return url
 	case <-time.After(30 * time.Second):
-		t.Fatal("rclone does not serve after 30 s")
+		s.Stop()
+		s.t.Fatal("rclone does not serve after 30 s")
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ package miniotest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -27,9 +28,12 @@ const (
 // startTimeout is for a machine that does other things at the same time.
 const startTimeout = 60 * time.Second
 
-// Server is a running MinIO.
+// Server is a MinIO that runs until its test ends, but for the time between Stop and Restart.
 type Server struct {
 	Addr string // 127.0.0.1:port
+
+	cmd  func() *exec.Cmd
+	stop func() // ends the process; may be called twice
 }
 
 // Start runs a server until the test ends. Settings are further variables of its environment.
@@ -37,14 +41,75 @@ func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	program := Program(t)
 	for attempt := 1; ; attempt++ {
-		s, err := start(t, program, settings)
+		dir, addr := t.TempDir(), freeAddr(t)
+		s := &Server{Addr: addr, cmd: func() *exec.Cmd {
+			return command(program, addr, dir, settings, filepath.Join(dir, "drive"))
+		}}
+		err := s.run("/minio/health/cluster")
 		if err == nil {
+			t.Cleanup(func() { s.stop() })
 			return s
 		}
 		if attempt == 3 { // somebody may take the port between our look and its bind
 			t.Fatal(err)
 		}
 	}
+}
+
+// StartCluster runs so many servers that keep their objects together, one drive each below dir, which
+// must be on no root file system or tolerate MINIO_CI_CD. Of four one may be away for writes and two for reads.
+func StartCluster(t testing.TB, dir string, servers int) []*Server {
+	t.Helper()
+	program := Program(t)
+	var all []*Server
+	var drives []string
+	for i := range servers {
+		all = append(all, &Server{Addr: freeAddr(t)})
+		drives = append(drives, fmt.Sprintf("http://%s%s/drive%d", all[i].Addr, dir, i))
+	}
+	results := make(chan error, servers)
+	for _, s := range all {
+		settings := []string{
+			"MINIO_CI_CD=1", // drives may be on one device
+			// Inside a container, which a CI is, a server takes no loopback address for its own unless it is told.
+			"_MINIO_SERVER_LOCAL=" + s.Addr,
+		}
+		home := t.TempDir()
+		s.cmd = func() *exec.Cmd { return command(program, s.Addr, home, settings, drives...) }
+		go func() { results <- s.run("/minio/health/cluster") }() // none is ready alone
+	}
+	var errs []error
+	for range all {
+		errs = append(errs, <-results)
+	}
+	for _, s := range all {
+		t.Cleanup(func() { s.stop() })
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Stop ends the server at once, as a crash does. What it has stored stays.
+func (s *Server) Stop() { s.stop() }
+
+// Restart starts a stopped server again, with the same address and objects.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if err := s.run("/minio/health/live"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // Program returns the path of the server that scripts/setup installed, and ends the test if it is
@@ -63,50 +128,49 @@ func Program(t testing.TB) string {
 	return program
 }
 
-func start(t testing.TB, program string, settings []string) (*Server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
-	dir := t.TempDir()
-	var log bytes.Buffer
-	cmd := exec.Command(program, "server", "--quiet", "--address", addr, "--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "drive"))
+// command makes the process of a server, whose own files are in home.
+func command(program, addr, home string, settings []string, drives ...string) *exec.Cmd {
+	args := []string{"server", "--quiet", "--address", addr, "--certs-dir", filepath.Join(home, "certs")}
+	cmd := exec.Command(program, append(args, drives...)...)
 	cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "VITRINE_TEST_RUN=" + os.Getenv("VITRINE_TEST_RUN"),
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home, "VITRINE_TEST_RUN=" + os.Getenv("VITRINE_TEST_RUN"),
 		"MINIO_ROOT_USER=" + Key, "MINIO_ROOT_PASSWORD=" + Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off",
 	}, settings...)
-	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the test is killed
+	return cmd
+}
+
+// run starts the process and waits until it says to be healthy.
+func (s *Server) run(health string) error {
+	s.stop = func() {}
+	var log bytes.Buffer
+	cmd := s.cmd()
+	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	ended := make(chan struct{})
 	go func() {
 		cmd.Wait() // its end is all we wait for; what went wrong is in the log
 		close(ended)
 	}()
-	stop := sync.OnceFunc(func() {
+	s.stop = sync.OnceFunc(func() {
 		cmd.Process.Kill()
 		<-ended
 	})
-	t.Cleanup(stop)
-	if err := ready(addr, ended); err != nil {
-		stop()
-		return nil, fmt.Errorf("minio: %w\n%s", err, log.String())
+	if err := ready("http://"+s.Addr+health, ended); err != nil {
+		s.stop()
+		return fmt.Errorf("minio: %w\n%s", err, log.String())
 	}
-	return &Server{Addr: addr}, nil
+	return nil
 }
 
 // ready waits until the server answers.
-func ready(addr string, ended <-chan struct{}) error {
+func ready(url string, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/minio/health/cluster", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
@@ -119,9 +183,9 @@ func ready(addr string, ended <-chan struct{}) error {
 		}
 		select {
 		case <-ended:
-			return fmt.Errorf("it ended instead of serving on %s", addr)
+			return fmt.Errorf("it ended instead of serving %s", url)
 		case <-ctx.Done():
-			return fmt.Errorf("it does not answer on %s within %v (last: %v)", addr, startTimeout, err)
+			return fmt.Errorf("it does not answer %s within %v (last: %v)", url, startTimeout, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
