@@ -51,7 +51,7 @@ type globals struct {
 
 // register defines the global flags with restic's names, shorthands and defaults.
 func (g *globals) register(f *pflag.FlagSet) {
-	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, rest:URL or rclone:remote:path ($VITRINE_REPOSITORY)")
+	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, sftp:user@host:path, s3:URL, rest:URL or rclone:remote:path ($VITRINE_REPOSITORY)")
 	f.StringVar(&g.locationFile, "repository-file", "", "read the location of the repository from a `file` ($VITRINE_REPOSITORY_FILE)")
 	f.StringVarP(&g.passwordFile, "password-file", "p", "", "read the password from a `file` ($VITRINE_PASSWORD_FILE)")
 	f.StringVar(&g.passwordCommand, "password-command", "", "run a `command` that prints the password ($VITRINE_PASSWORD_COMMAND)")
@@ -74,11 +74,11 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.UintVar(&g.packMiB, "pack-size", 0, "aim at packs of so many `MiB`, 4 to 128 ($VITRINE_PACK_SIZE; default: 16)")
 	f.BoolVar(&g.noExtraVerify, "no-extra-verify", false, "store new data without opening it once more to see that it is sound")
 
-	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away; rest.… and rclone.… are for these repositories")
+	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away; sftp.…, s3.…, rest.… and rclone.… are for these repositories")
 	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s`")
 	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s`")
-	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network")
-	f.StringVar(&g.tlsClientCert, "tls-client-cert", "", "`file` with the client's certificate and key, for repositories on the network")
+	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network ($VITRINE_CACERT)")
+	f.StringVar(&g.tlsClientCert, "tls-client-cert", "", "`file` with the client's certificate and key, for repositories on the network ($VITRINE_TLS_CLIENT_CERT)")
 	f.BoolVar(&g.insecureTLS, "insecure-tls", false, "do not verify TLS certificates of repositories on the network")
 	f.DurationVar(&g.stuckAfter, "stuck-request-timeout", 5*time.Minute, "how long a request to a repository on the network may not move before it is made anew")
 }

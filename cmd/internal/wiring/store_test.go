@@ -77,8 +77,11 @@ func TestRetryFor(t *testing.T) {
 func TestLimits(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		if r.Method == http.MethodHead {
+		switch r.Method {
+		case http.MethodHead:
 			w.WriteHeader(http.StatusNotFound)
+		case http.MethodGet:
+			io.WriteString(w, "[]")
 		}
 	}))
 	defer server.Close()
