@@ -88,7 +88,7 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		chunks: blobcache.NewChunks(o.CacheBytes / 2),
 		base:   func() context.Context { return endless },
 		awake:  newAwake(awakeFile),
-		spare:  newSpare(),
+		spare:  newTurns(),
 	}
 	n.stats.refreshed(began, 0, nil)
 	n.ahead = newStreamer(src, n.chunks, n.spare, n.fetched, &n.stats.ahead)

@@ -41,7 +41,7 @@ type nodes struct {
 	ahead  prefetcher
 	dirs   *pusher
 	awake  *awake
-	spare  spare
+	spare  *turns // of the processors
 	log    *slog.Logger
 	told   recent[blob.ID] // blobs whose loss is in the log
 	stats  stats

@@ -50,7 +50,7 @@ func bareNodes(t *testing.T, src Source, log *slog.Logger) *nodes {
 		log = slog.New(slog.DiscardHandler)
 	}
 	n := &nodes{
-		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), chunks: blobcache.NewChunks(1 << 20), ahead: noAhead{}, spare: newSpare(), log: log,
+		refuse: newRefuse(), tree: tr, src: src, blobs: blobcache.NewBlobs(1 << 20), chunks: blobcache.NewChunks(1 << 20), ahead: noAhead{}, spare: newTurns(), log: log,
 		base: func() context.Context { return t.Context() }, keepOpen: true, keepOpenDir: true,
 	}
 	t.Cleanup(func() { n.closeCaches() })
@@ -438,7 +438,7 @@ func TestRow17Losses(t *testing.T) {
 	// An index that is wrong about a length must not shift what comes behind.
 	src.Break(blob.Handle{Type: blob.Data, ID: short.Content[0]}, nil)
 	wrong, err := n.chunks.Get(t.Context(), blob.Handle{Type: blob.Data, ID: short.Content[0]}, 3,
-		func(_ context.Context, buf []byte) ([]byte, error) { return append(buf, "sss"...), nil })
+		func(_ context.Context, buffer func() []byte) ([]byte, error) { return append(buffer(), "sss"...), nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,11 @@ package fs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -98,13 +100,60 @@ const believedBytes = 16 << 20
 func (n *nodes) loadChunk(ctx context.Context, c *tree.Chunk) (blobcache.Ref, error) {
 	h := blob.Handle{Type: blob.Data, ID: c.ID}
 	sizeBytes := int(min(c.End-c.Start, believedBytes))
-	return n.chunks.Get(ctx, h, sizeBytes, func(ctx context.Context, buf []byte) ([]byte, error) {
-		plain, err := n.src.ReadBlob(ctx, h, buf)
+	return n.chunks.Get(ctx, h, sizeBytes, func(ctx context.Context, buffer func() []byte) ([]byte, error) {
+		plain, err := n.readChunk(ctx, h, buffer)
 		if err == nil {
 			n.fetched(c.ID, len(plain), &n.stats.demand)
 		}
 		return plain, err
 	})
+}
+
+// readChunk is ReadBlob for a chunk that somebody waits for, in the order of turns.
+func (n *nodes) readChunk(ctx context.Context, h blob.Handle, buffer func() []byte) ([]byte, error) {
+	spans, ok := n.src.(spanSource)
+	if !ok {
+		return n.src.ReadBlob(ctx, h, buffer())
+	}
+	var buf []byte
+	once := func() []byte {
+		if buf == nil {
+			buf = buffer()
+		}
+		return buf
+	}
+	loc, known, err := n.src.LookupBlob(h)
+	if err == nil && known && loc.Size() <= believedBytes {
+		plain, err := n.readSpan(ctx, spans, blob.Entry{Handle: h, Location: loc}, once)
+		if err == nil || !errors.Is(err, errNoSpan) && !repo.IsLost(err) {
+			return plain, err // a store that does not answer was waited for long enough
+		}
+	}
+	return n.src.ReadBlob(ctx, h, once()) // it says what is wrong, or finds another copy
+}
+
+// errNoSpan tells that a blob cannot be read as a span.
+var errNoSpan = errors.New("not to be read as a span")
+
+// readSpan reads and decodes a blob when its turn has come. From a store far away it is read before.
+// An error of the store is returned as it is.
+func (n *nodes) readSpan(ctx context.Context, src spanSource, e blob.Entry, buffer func() []byte) ([]byte, error) {
+	spans := repo.PlanSpans([]blob.Location{e.Location}, repo.SpanLimits{})
+	if len(spans) == 0 {
+		return nil, errNoSpan
+	}
+	lease := n.spare.lease()
+	sealed := n.chunks.Borrow(int(e.LengthBytes))[:e.LengthBytes]
+	defer n.chunks.GiveBack(sealed)
+	began := time.Now()
+	if err := src.ReadSpan(ctx, &spans[0], sealed); err != nil {
+		lease.end()
+		return nil, err
+	}
+	n.spare.sample(time.Since(began), len(sealed))
+	lease.renew()
+	defer lease.end()
+	return src.DecodeBlob(e, sealed, buffer())
 }
 
 // load returns a blob, fetched once for all who ask at the same time; by counts it if it is fetched.

@@ -35,7 +35,8 @@ const (
 // this is the executor: one goroutine turns windows into requests, a goroutine for each request
 // reads and then decodes, unless a reader who waits is faster (see blobcache.Chunks).
 //
-// Decoding ahead leaves a processor free, where there are several: for the readers.
+// Those that somebody waits for go first, and decoding ahead leaves a processor free, where there are
+// several (see turns).
 type streamer struct {
 	src    Source
 	spans  spanSource // nil when src is none
@@ -44,7 +45,7 @@ type streamer struct {
 	ahead  *amount
 	jobs   chan window   // closed by close
 	slots  chan struct{} // one for each request whose sealed bytes are in memory
-	spare  spare         // for those that decode ahead
+	spare  *turns
 
 	mu      sync.Mutex // guards the rest
 	streams readahead.Streams
@@ -54,12 +55,13 @@ type streamer struct {
 
 // window is a part of a file to be fetched.
 type window struct {
+	id     tree.NodeID
 	layout *tree.Layout
 	readahead.Range
 }
 
 // newStreamer returns a streamer into chunks. What it brings is counted in ahead.
-func newStreamer(src Source, chunks *blobcache.Chunks, sp spare, count func(blob.ID, int, *amount), ahead *amount) *streamer {
+func newStreamer(src Source, chunks *blobcache.Chunks, sp *turns, count func(blob.ID, int, *amount), ahead *amount) *streamer {
 	budget := chunks.Stats().BudgetBytes
 	s := &streamer{
 		src: src, chunks: chunks, count: count, ahead: ahead,
@@ -81,23 +83,23 @@ func (s *streamer) note(id tree.NodeID, l *tree.Layout, i int) {
 	s.mu.Lock()
 	next := s.streams.Note(uint64(id), readahead.Range{From: c.Start, To: c.End}, end, s.path.Window())
 	s.mu.Unlock()
-	s.enqueue(l, next)
+	s.enqueue(id, l, next)
 }
 
 func (s *streamer) expect(id tree.NodeID, l *tree.Layout) {
 	s.mu.Lock()
 	first := s.streams.Expect(uint64(id), l.Size())
 	s.mu.Unlock()
-	s.enqueue(l, first)
+	s.enqueue(id, l, first)
 }
 
 // enqueue has a range fetched, unless it is empty.
-func (s *streamer) enqueue(l *tree.Layout, r readahead.Range) {
+func (s *streamer) enqueue(id tree.NodeID, l *tree.Layout, r readahead.Range) {
 	if r.From == r.To {
 		return
 	}
 	select {
-	case s.jobs <- window{l, r}:
+	case s.jobs <- window{id, l, r}:
 	default: // too much to do: the reader will ask itself
 	}
 }
@@ -114,15 +116,16 @@ func (s *streamer) close() { close(s.jobs) }
 
 // fetch starts the requests for a window, as slots become free.
 func (s *streamer) fetch(ctx context.Context, w window, wg *sync.WaitGroup) {
-	entries, spans := s.plan(w)
+	chunks, spans := s.plan(w)
 	for k := range spans {
 		select {
 		case s.slots <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
+		s.spare.takeCalm()
 		// Only now: what a reader wants meanwhile it gets itself, rather than wait in line.
-		f := s.reserve(entries, &spans[k])
+		f := s.reserve(w.id, chunks, &spans[k])
 		if f == nil {
 			<-s.slots
 			continue
@@ -131,10 +134,16 @@ func (s *streamer) fetch(ctx context.Context, w window, wg *sync.WaitGroup) {
 	}
 }
 
+// wanted is a chunk to be fetched.
+type wanted struct {
+	blob.Entry
+	at readahead.Range // in the file
+}
+
 // plan returns the chunks of a window that are missing and the requests for them, in the order of the
 // file.
-func (s *streamer) plan(w window) ([]blob.Entry, []repo.Span) {
-	var entries []blob.Entry
+func (s *streamer) plan(w window) ([]wanted, []repo.Span) {
+	var chunks []wanted
 	var locs []blob.Location
 	for i := w.layout.Find(w.From); i < w.layout.Len(); i++ {
 		c := w.layout.Chunk(i)
@@ -146,7 +155,7 @@ func (s *streamer) plan(w window) ([]blob.Entry, []repo.Span) {
 			continue
 		}
 		if loc, ok, err := s.src.LookupBlob(h); ok && err == nil && loc.Size() <= believedBytes { // else the reader will see
-			entries = append(entries, blob.Entry{Handle: h, Location: loc})
+			chunks = append(chunks, wanted{blob.Entry{Handle: h, Location: loc}, readahead.Range{From: c.Start, To: c.End}})
 			locs = append(locs, loc)
 		}
 	}
@@ -155,7 +164,7 @@ func (s *streamer) plan(w window) ([]blob.Entry, []repo.Span) {
 	s.mu.Unlock()
 	spans := repo.PlanSpans(locs, limits)
 	slices.SortFunc(spans, func(a, b repo.Span) int { return cmp.Compare(slices.Min(a.Blobs), slices.Min(b.Blobs)) })
-	return entries, spans
+	return chunks, spans
 }
 
 // flight is a request and the chunks that it brings.
@@ -163,14 +172,22 @@ type flight struct {
 	span     repo.Span
 	entries  []blob.Entry
 	promises []*blobcache.Promise
+	away     bool // the store did not answer, and that was waited for
 }
 
-// reserve promises the chunks of a span that are still missing; nil when there are none or there is
-// no room.
-func (s *streamer) reserve(entries []blob.Entry, span *repo.Span) *flight {
+// awayAfter is how long a request that fails must have taken for the store being away, rather than
+// something wrong with a part of what was asked for.
+const awayAfter = 5 * time.Second
+
+// reserve promises the chunks of a span that are still missing and ahead of the reader; nil when
+// there are none or there is no room.
+func (s *streamer) reserve(id tree.NodeID, chunks []wanted, span *repo.Span) *flight {
 	f := &flight{}
 	for _, i := range span.Blobs {
-		e := entries[i]
+		e := chunks[i].Entry
+		if s.passed(id, chunks[i].at) {
+			continue
+		}
 		if p := s.chunks.Reserve(e.Handle, int(e.Size())); p != nil {
 			f.entries = append(f.entries, e)
 			f.promises = append(f.promises, p)
@@ -185,23 +202,34 @@ func (s *streamer) reserve(entries []blob.Entry, span *repo.Span) *flight {
 	return f
 }
 
+// passed tells whether the reader did not wait for a part of a file: when he has read it the cache may have
+// dropped it already, and it would be fetched again for nobody.
+func (s *streamer) passed(id tree.NodeID, part readahead.Range) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.streams.Passed(uint64(id), part)
+}
+
 // bring makes the request, keeps the promises and gives the slot back.
 func (s *streamer) bring(ctx context.Context, f *flight) {
 	sealed := s.chunks.Borrow(f.span.LengthBytes)[:f.span.LengthBytes]
+	began := time.Now()
 	err := s.read(ctx, f, sealed)
+	f.away = err != nil && !repo.IsLost(err) && time.Since(began) > awayAfter
 	var left atomic.Int64
 	left.Store(int64(len(f.promises)))
 	for i, p := range f.promises {
-		p.Ready(func(ctx context.Context, buf []byte) ([]byte, error) {
+		p.Ready(func(ctx context.Context, buffer func() []byte) ([]byte, error) {
 			defer func() {
 				if left.Add(-1) == 0 {
 					s.chunks.GiveBack(sealed)
 					<-s.slots
 				}
 			}()
-			return s.open(ctx, f, i, sealed, err, buf)
+			return s.open(ctx, f, i, sealed, err, buffer())
 		})
 	}
+	ctx = context.WithValue(ctx, guessed{}, true)
 	for _, p := range f.promises {
 		s.spare.take()
 		p.Run(ctx)
@@ -227,11 +255,21 @@ func (s *streamer) read(ctx context.Context, f *flight, sealed []byte) error {
 	return nil
 }
 
+// guessed is set in the context of those who decode what nobody waits for, and have their turn.
+type guessed struct{}
+
 // open returns chunk i of a flight. What could not be read with the others (readErr), or decoded,
 // is read as if nothing had been guessed: so its reader gets the right error, or another copy.
 func (s *streamer) open(ctx context.Context, f *flight, i int, sealed []byte, readErr error, buf []byte) ([]byte, error) {
 	e := f.entries[i]
+	if f.away {
+		return nil, readErr // whoever asks anew will wait again
+	}
 	if s.spans != nil && readErr == nil {
+		if ctx.Value(guessed{}) == nil {
+			s.spare.takeFirst()
+			defer s.spare.putFirst()
+		}
 		if plain, err := s.spans.DecodeBlob(e, f.span.Sealed(sealed, e.Location), buf); err == nil {
 			s.count(e.ID, len(plain), s.ahead)
 			return plain, nil

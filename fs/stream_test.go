@@ -78,7 +78,7 @@ func streaming(t *testing.T, src Source) *nodes {
 	t.Helper()
 	n := bareNodes(t, src, nil)
 	n.chunks = blobcache.NewChunks(32 << 20)
-	s := newStreamer(src, n.chunks, newSpare(), n.fetched, &n.stats.ahead)
+	s := newStreamer(src, n.chunks, newTurns(), n.fetched, &n.stats.ahead)
 	n.ahead = s
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

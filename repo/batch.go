@@ -35,7 +35,7 @@ func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i
 		}
 	}
 	o := &opener{r: r, hs: hs, locs: locs, sealed: make([][]byte, len(hs)), most: 1, plain: getSealed()}
-	buffers := append(r.readSpans(ctx, PlanSpans(locs, batchLimits), locs, o.sealed), o.plain)
+	buffers := append(r.readSpans(ctx, PlanSpans(locs, batchLimits), hs, locs, o.sealed), o.plain)
 	defer func() {
 		for _, b := range buffers {
 			putSealed(b)
@@ -115,7 +115,7 @@ func (o *opener) decode(i int, buf []byte) {
 
 // readSpans reads the spans and cuts them into sealed; what cannot be read stays nil there. The
 // buffers go back to the pool when sealed is not needed any more.
-func (r *Repository) readSpans(ctx context.Context, spans []Span, locs []blob.Location, sealed [][]byte) []*[]byte {
+func (r *Repository) readSpans(ctx context.Context, spans []Span, hs []blob.Handle, locs []blob.Location, sealed [][]byte) []*[]byte {
 	buffers := make([]*[]byte, len(spans))
 	var g errgroup.Group
 	g.SetLimit(spanParallel)
@@ -125,7 +125,7 @@ func (r *Repository) readSpans(ctx context.Context, spans []Span, locs []blob.Lo
 		g.Go(func() error {
 			buf := slices.Grow((*buffers[k])[:0], s.LengthBytes)[:s.LengthBytes]
 			*buffers[k] = buf
-			if r.ReadSpan(ctx, s, buf) != nil {
+			if r.ReadSpan(hinted(ctx, hs[s.Blobs[0]].Type), s, buf) != nil { // packs hold blobs of one type
 				return nil // ReadBlob will say what is wrong, blob by blob
 			}
 			for _, i := range s.Blobs {

@@ -46,7 +46,7 @@ func (r *Repository) readBlob(ctx context.Context, h blob.Handle, loc blob.Locat
 	var lost error // why loc did not do
 	if known {
 		plain, err := r.ReadBlobAt(ctx, h, loc, buf)
-		if err == nil || !isLost(err) {
+		if err == nil || !IsLost(err) {
 			return plain, err
 		}
 		lost = err
@@ -74,15 +74,15 @@ func (r *Repository) readBlob(ctx context.Context, h blob.Handle, loc blob.Locat
 			}
 			return plain, nil
 		}
-		if lost = errors.Join(lost, err); !isLost(err) {
+		if lost = errors.Join(lost, err); !IsLost(err) {
 			break
 		}
 	}
 	return nil, lost
 }
 
-// isLost tells whether a copy of a blob is damaged or gone, for which another one may stand in.
-func isLost(err error) bool {
+// IsLost tells whether a copy of a blob is damaged or gone, for which another one may stand in.
+func IsLost(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, backend.ErrNotExist)
 }
 
@@ -99,7 +99,7 @@ func (r *Repository) locations(h blob.Handle) ([]blob.Location, error) {
 func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Location, buf []byte) ([]byte, error) {
 	pooled := getSealed()
 	defer putSealed(pooled)
-	sealed, err := r.readSealed(ctx, loc, *pooled)
+	sealed, err := r.readSealed(hinted(ctx, h.Type), loc, *pooled)
 	if err != nil {
 		return nil, failLoad(h, loc, err)
 	}
@@ -134,6 +134,14 @@ func (r *Repository) readSealed(ctx context.Context, loc blob.Location, buf []by
 		return nil, err
 	}
 	return sealed, nil
+}
+
+// hinted tells the wrappers of the store about packs of trees.
+func hinted(ctx context.Context, t blob.Type) context.Context {
+	if t == blob.Tree {
+		return backend.WithHint(ctx, backend.HintTree)
+	}
+	return ctx
 }
 
 // checkEnd returns an error when the blob is said to end behind its pack.

@@ -77,6 +77,9 @@ type Options struct {
 	// OpenIndex builds the index once the keys are known; nil gives a repository that reads
 	// and writes sealed files but no blobs.
 	OpenIndex func(ctx context.Context, r *Repository) (Index, error)
+	// Cache wraps the store in one that keeps copies of its files, once the repository is known by its
+	// ID; nil leaves the store as it is. Config and keys are read before, from the store itself.
+	Cache func(repoID string, be backend.Backend) backend.Backend
 	// Compression is auto, off, fastest, better or max; "" is auto. Version 1 never compresses.
 	Compression string
 	// PackBytes is the target size of packs; 0 means DefaultPackBytes.
@@ -193,23 +196,22 @@ func checkVacant(ctx context.Context, be backend.Backend) error {
 // Open reads the config, finds the key that the password opens, and builds the index. The
 // repository takes over the backend: Close closes it, and so does an Open that fails.
 func Open(ctx context.Context, be backend.Backend, o Options) (*Repository, error) {
-	r, err := open(ctx, be, o)
-	if err != nil {
-		return nil, errors.Join(err, be.Close())
+	r := &Repository{be: be, packBytes: o.PackBytes, verify: !o.NoVerify, log: o.Log,
+		snapshots: make(map[blob.ID]*snapshot.Snapshot)}
+	if err := r.open(ctx, o); err != nil {
+		return nil, errors.Join(err, r.be.Close())
 	}
 	return r, nil
 }
 
-func open(ctx context.Context, be backend.Backend, o Options) (*Repository, error) {
+func (r *Repository) open(ctx context.Context, o Options) error {
 	level := compress.Auto
 	if o.Compression != "" {
 		var err error
 		if level, err = compress.ParseLevel(o.Compression); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	r := &Repository{be: be, packBytes: o.PackBytes, verify: !o.NoVerify, log: o.Log,
-		snapshots: make(map[blob.ID]*snapshot.Snapshot)}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -217,30 +219,33 @@ func open(ctx context.Context, be backend.Backend, o Options) (*Repository, erro
 		r.packBytes = DefaultPackBytes
 	}
 	if r.packBytes < MinPackBytes || r.packBytes > MaxPackBytes {
-		return nil, fmt.Errorf("pack size %d MiB: choose %d to %d MiB", r.packBytes>>20, MinPackBytes>>20, MaxPackBytes>>20)
+		return fmt.Errorf("pack size %d MiB: choose %d to %d MiB", r.packBytes>>20, MinPackBytes>>20, MaxPackBytes>>20)
 	}
-	sealed, err := be.ReadAll(ctx, backend.File{Kind: backend.Config}, maxConfigBytes)
+	sealed, err := r.be.ReadAll(ctx, backend.File{Kind: backend.Config}, maxConfigBytes)
 	if errors.Is(err, backend.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w: no config file there; `vitrine init` makes a repository", be.Location(), ErrNoRepository)
+		return fmt.Errorf("%s: %w: no config file there; `vitrine init` makes a repository", r.be.Location(), ErrNoRepository)
 	} else if err != nil {
-		return nil, err
+		return err
 	}
-	if r.key, r.keyID, err = findKey(ctx, be, o.Password, o.KeyHint); err != nil {
-		return nil, err
+	if r.key, r.keyID, err = findKey(ctx, r.be, o.Password, o.KeyHint); err != nil {
+		return err
 	}
 	if r.config, err = decodeConfig(r.key, sealed); err != nil {
-		return nil, fmt.Errorf("%s: config: %w", be.Location(), err)
+		return fmt.Errorf("%s: config: %w", r.be.Location(), err)
 	}
 	if r.config.Version < 2 {
 		level = compress.Off
 	}
 	r.codec = compress.New(level)
+	if o.Cache != nil {
+		r.be = o.Cache(r.config.ID, r.be)
+	}
 	if o.OpenIndex != nil {
 		if r.index, err = o.OpenIndex(ctx, r); err != nil {
-			return nil, fmt.Errorf("open index: %w", err)
+			return fmt.Errorf("open index: %w", err)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // decodeConfig opens and checks a config file.

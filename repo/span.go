@@ -3,6 +3,7 @@ package repo
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -62,10 +63,14 @@ func PlanSpans(locs []blob.Location, limits SpanLimits) []Span {
 	return spans
 }
 
-// ReadSpan reads a span into buf, which has its length.
+// ReadSpan reads a span into buf, which has its length. A pack that ends before it is an error of class
+// ErrCorrupt.
 func (r *Repository) ReadSpan(ctx context.Context, s *Span, buf []byte) error {
 	f := backend.File{Kind: backend.Pack, Name: s.Pack.String()}
 	if err := r.be.ReadAt(ctx, f, buf, s.OffsetBytes); err != nil {
+		if errors.Is(err, backend.ErrShort) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
 		return fmt.Errorf("load %d blobs of pack %s at %d+%d: %w", len(s.Blobs), s.Pack.Short(), s.OffsetBytes, s.LengthBytes, err)
 	}
 	return nil

@@ -23,7 +23,7 @@ func (r *Repository) StreamBlob(ctx context.Context, h blob.Handle, buf []byte, 
 		return nil, nil, err
 	}
 	if known && int64(loc.Size()) > int64(largeBytes) {
-		if s, err := r.openStream(ctx, h, loc); err == nil || !isLost(err) {
+		if s, err := r.openStream(ctx, h, loc); err == nil || !IsLost(err) {
 			return nil, s, err
 		}
 	}
@@ -34,7 +34,7 @@ func (r *Repository) StreamBlob(ctx context.Context, h blob.Handle, buf []byte, 
 // openStream reads and opens the sealed bytes of a blob.
 func (r *Repository) openStream(ctx context.Context, h blob.Handle, loc blob.Location) (io.ReadCloser, error) {
 	s := &stream{id: h.ID, hash: sha256.New(), fail: func(err error) error { return failLoad(h, loc, err) }}
-	sealed, err := r.readSealed(ctx, loc, nil)
+	sealed, err := r.readSealed(hinted(ctx, h.Type), loc, nil)
 	if err != nil {
 		return nil, s.fail(err)
 	}

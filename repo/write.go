@@ -262,7 +262,7 @@ func (p *packer) takeLocked() *finished {
 func (w *Writer) store(ctx context.Context, f *finished) error {
 	pack := packfile.Finish(f.pack, f.entries, w.r.key)
 	id := blob.Hash(pack)
-	if err := w.r.be.Save(ctx, backend.File{Kind: backend.Pack, Name: id.String()}, pack); err != nil {
+	if err := w.r.be.Save(hinted(ctx, f.entries[0].Type), backend.File{Kind: backend.Pack, Name: id.String()}, pack); err != nil {
 		return err
 	}
 	packBuffers.Put(&pack)

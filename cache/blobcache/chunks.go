@@ -87,8 +87,10 @@ type chunk struct {
 	prev, next *chunk // in a ring; nil when in none
 }
 
-// Open makes the plain bytes of a blob, appended to buf[:0] if there is room.
-type Open func(ctx context.Context, buf []byte) ([]byte, error)
+// Open makes the plain bytes of a blob, appended to what buffer returns, if there is room. buffer is
+// called once at most, and late: many wait for their turn to decode, and buffers that are used at once are still in
+// the processor's caches.
+type Open func(ctx context.Context, buffer func() []byte) ([]byte, error)
 
 // NewChunks returns an empty cache.
 func NewChunks(budgetBytes int64) *Chunks {
@@ -139,9 +141,13 @@ func (c *Chunks) Get(ctx context.Context, key blob.Handle, sizeBytes int, load O
 		e = &chunk{key: key, done: make(chan struct{}), refs: 2, read: true}
 		c.entries[key] = e
 		c.making.Add(1)
-		c.room(sizeBytes, true)
-		c.buffer(e, sizeBytes)
-		c.make(ctx, e, load)
+		c.make(ctx, e, load, func() []byte {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.room(sizeBytes, true)
+			c.buffer(e, sizeBytes)
+			return e.buf
+		})
 		return c.ref(e)
 	case e.state == whole:
 		c.stats.Hits++
@@ -167,7 +173,7 @@ func (c *Chunks) Get(ctx context.Context, key blob.Handle, sizeBytes int, load O
 	if e.state == sealed {
 		c.stats.Decoded++
 		e.state = arriving
-		c.make(ctx, e, e.open)
+		c.make(ctx, e, e.open, e.reserved)
 	} else {
 		c.mu.Unlock()
 		<-e.done
@@ -195,9 +201,12 @@ func (c *Chunks) buffer(e *chunk, sizeBytes int) {
 	c.mu.Lock()
 }
 
+// reserved returns the buffer that a promise has.
+func (e *chunk) reserved() []byte { return e.buf }
+
 // make calls open and publishes what it returns. The caller holds mu and has set the state to
 // arriving; make lets it go.
-func (c *Chunks) make(ctx context.Context, e *chunk, open Open) {
+func (c *Chunks) make(ctx context.Context, e *chunk, open Open, buffer func() []byte) {
 	ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer e.cancel()
 	if c.closed {
@@ -218,7 +227,7 @@ func (c *Chunks) make(ctx context.Context, e *chunk, open Open) {
 			close(e.done)
 			return
 		}
-		if e.plain = plain; cap(plain) > 0 && &plain[:1][0] != &e.buf[:1][0] { // there was no room
+		if e.plain = plain; cap(plain) > 0 && (cap(e.buf) == 0 || &plain[:1][0] != &e.buf[:1][0]) { // there was no room
 			c.pool.give(e.buf)
 			c.pool.totalBytes += int64(cap(plain))
 			e.buf = plain[:0]
@@ -232,7 +241,7 @@ func (c *Chunks) make(ctx context.Context, e *chunk, open Open) {
 		}
 		e.link(&c.recent)
 	}()
-	plain, err = open(ctx, e.buf)
+	plain, err = open(ctx, buffer)
 }
 
 // Promise is a chunk that is on its way, for Ready and then Run to be called once each.
@@ -278,7 +287,7 @@ func (p *Promise) Run(ctx context.Context) {
 		return
 	}
 	p.chunk.state = arriving
-	p.cache.make(ctx, p.chunk, p.chunk.open)
+	p.cache.make(ctx, p.chunk, p.chunk.open, p.chunk.reserved)
 }
 
 // Borrow returns a buffer with no length for n bytes of the budget, for GiveBack to be called once.

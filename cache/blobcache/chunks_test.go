@@ -19,8 +19,8 @@ func chunkKey(i int) blob.Handle {
 func chunkBytes(i int) int { return 20_000 + i*7919%100_000 }
 
 func fill(i int) Open {
-	return func(_ context.Context, buf []byte) ([]byte, error) {
-		buf = buf[:chunkBytes(i)]
+	return func(_ context.Context, buffer func() []byte) ([]byte, error) {
+		buf := buffer()[:chunkBytes(i)]
 		for k := range buf {
 			buf[k] = byte(i)
 		}
@@ -108,10 +108,10 @@ func TestChunksSingleFlight(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {
-			r, err := c.Get(t.Context(), chunkKey(1), chunkBytes(1), func(ctx context.Context, buf []byte) ([]byte, error) {
+			r, err := c.Get(t.Context(), chunkKey(1), chunkBytes(1), func(ctx context.Context, buffer func() []byte) ([]byte, error) {
 				loads.Add(1)
 				<-gate
-				return fill(1)(ctx, buf)
+				return fill(1)(ctx, buffer)
 			})
 			if err != nil || !isChunk(r.Bytes(), 1) {
 				t.Errorf("error %v", err)
@@ -148,7 +148,7 @@ func TestChunksReaderDecodes(t *testing.T) {
 	for c.Stats().Shared == 0 {
 	}
 	opens := 0
-	p.Ready(func(ctx context.Context, buf []byte) ([]byte, error) { opens++; return fill(1)(ctx, buf) })
+	p.Ready(func(ctx context.Context, buffer func() []byte) ([]byte, error) { opens++; return fill(1)(ctx, buffer) })
 	if err := <-done; err != nil { // nobody called Run
 		t.Error(err)
 	}
@@ -162,7 +162,7 @@ func TestChunksReaderDecodes(t *testing.T) {
 func TestChunksErrors(t *testing.T) {
 	c := NewChunks(1 << 20)
 	broken := errors.New("broken")
-	fail := func(context.Context, []byte) ([]byte, error) { return nil, broken }
+	fail := func(context.Context, func() []byte) ([]byte, error) { return nil, broken }
 	if _, err := c.Get(t.Context(), chunkKey(1), 10, fail); err != broken {
 		t.Errorf("%v", err)
 	}
@@ -171,15 +171,15 @@ func TestChunksErrors(t *testing.T) {
 	p.Run(t.Context())
 	func() {
 		defer func() { recover() }()
-		c.Get(t.Context(), chunkKey(1), 10, func(context.Context, []byte) ([]byte, error) { panic("bug") })
+		c.Get(t.Context(), chunkKey(1), 10, func(context.Context, func() []byte) ([]byte, error) { panic("bug") })
 	}()
 	// A source that needs more room than it said, or returns bytes of its own, is served as well.
-	r, err := c.Get(t.Context(), chunkKey(1), 10, func(context.Context, []byte) ([]byte, error) { return make([]byte, 99_999), nil })
+	r, err := c.Get(t.Context(), chunkKey(1), 10, func(context.Context, func() []byte) ([]byte, error) { return make([]byte, 99_999), nil })
 	if err != nil || len(r.Bytes()) != 99_999 {
 		t.Errorf("%d bytes, %v", len(r.Bytes()), err)
 	}
 	r.Release(0)
-	if r, err = c.Get(t.Context(), chunkKey(2), 0, func(context.Context, []byte) ([]byte, error) { return nil, nil }); err != nil || len(r.Bytes()) != 0 {
+	if r, err = c.Get(t.Context(), chunkKey(2), 0, func(context.Context, func() []byte) ([]byte, error) { return nil, nil }); err != nil || len(r.Bytes()) != 0 {
 		t.Errorf("an empty blob: %v", err)
 	}
 	r.Release(0)
@@ -214,7 +214,7 @@ func TestChunksNoRoom(t *testing.T) {
 	for i := range 10 {
 		if p := c.Reserve(chunkKey(i), 100_000); p != nil {
 			promised++
-			p.Ready(func(_ context.Context, buf []byte) ([]byte, error) { return buf[:100_000], nil })
+			p.Ready(func(_ context.Context, buffer func() []byte) ([]byte, error) { return buffer()[:100_000], nil })
 			p.Run(t.Context())
 		}
 	}
@@ -223,7 +223,7 @@ func TestChunksNoRoom(t *testing.T) {
 	}
 	var held []Ref
 	for i := range 6 {
-		r, err := c.Get(t.Context(), chunkKey(i), 100_000, func(_ context.Context, buf []byte) ([]byte, error) { return buf[:100_000], nil })
+		r, err := c.Get(t.Context(), chunkKey(i), 100_000, func(_ context.Context, buffer func() []byte) ([]byte, error) { return buffer()[:100_000], nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,8 +10,9 @@ const (
 	// leastBytes is the smallest window that is worth a request.
 	leastBytes = 512 << 10
 	// slackBytes is how far from its front a stream may go on. The kernel sends the requests of
-	// its own readahead, of up to 4 MiB, in any order, and chunks have up to 8 MiB.
-	slackBytes = 8 << 20
+	// its own readahead in any order: two windows of 4 MiB, of 8 where a program like cat says that it reads
+	// in order.
+	slackBytes = 16 << 20
 	// maxCursors is how many streams are told apart, and fileCursors how many of one file:
 	// several programs may read it, and one that jumps must not push out all others.
 	maxCursors, fileCursors = 256, 4
@@ -35,7 +36,7 @@ type Streams struct {
 // cursor is a place where a file is read.
 type cursor struct {
 	file   uint64
-	front  uint64 // everything noted ends here or before
+	front  uint64 // everything noted ends here or before; at the end of the file nothing is left to do
 	ahead  uint64 // what is before has been asked for
 	window uint64 // bytes to have ahead of front; 0 until there was a second note
 	seen   uint64 // clock of the last note
@@ -47,7 +48,7 @@ type cursor struct {
 // the processor's caches, unless that is too little for each; nor the budget.
 func (s *Streams) Note(file uint64, chunk Range, size, maxWindow uint64) Range {
 	s.clock++
-	i := s.find(file, chunk)
+	i := s.findOpen(file, chunk, size)
 	if i < 0 {
 		if chunk.To < size { // otherwise nothing follows
 			s.begin(cursor{file: file, front: chunk.To, ahead: chunk.To, seen: s.clock})
@@ -58,8 +59,8 @@ func (s *Streams) Note(file uint64, chunk Range, size, maxWindow uint64) Range {
 	c.seen = s.clock
 	c.front = max(c.front, chunk.To)
 	c.ahead = max(c.ahead, c.front)
-	if c.front >= size {
-		s.end(i)
+	if c.front >= size { // remembered: requests that the kernel sent before the last one may come after it
+		c.window = 0
 		return Range{}
 	}
 	switch {
@@ -85,12 +86,19 @@ func (s *Streams) Note(file uint64, chunk Range, size, maxWindow uint64) Range {
 // there already.
 func (s *Streams) Expect(file, size uint64) Range {
 	first := Range{0, min(FirstBytes, size)}
-	if s.BudgetBytes < leastBytes || s.find(file, first) >= 0 {
+	if s.BudgetBytes < leastBytes || s.findOpen(file, first, size) >= 0 {
 		return Range{}
 	}
 	s.clock++
 	s.begin(cursor{file: file, ahead: first.To, window: FirstBytes, seen: s.clock})
 	return first
+}
+
+// Passed tells whether the one who was to read a part of a file has come to its end meanwhile, or is
+// not remembered: he read the whole file, or stopped. Nobody needs it ahead then.
+func (s *Streams) Passed(file uint64, part Range) bool {
+	i := s.find(file, part)
+	return i < 0 || part.To <= s.cursors[i].front
 }
 
 // find returns the cursor that the chunk is a part of, -1 when there is none.
@@ -102,6 +110,17 @@ func (s *Streams) find(file uint64, chunk Range) int {
 		}
 	}
 	return -1
+}
+
+// findOpen is find for what is being read. Where a stream that came to the end of the file begins at
+// its beginning, the file is read once more and the stream forgotten.
+func (s *Streams) findOpen(file uint64, chunk Range, size uint64) int {
+	i := s.find(file, chunk)
+	if i >= 0 && s.cursors[i].front >= size && chunk.From == 0 {
+		s.end(i)
+		return -1
+	}
+	return i
 }
 
 // begin adds a cursor, in the place of the one that was not seen for longest where there are
@@ -129,7 +148,7 @@ func (s *Streams) begin(c cursor) {
 	}
 }
 
-// end removes a cursor whose file was read to its end.
+// end removes a cursor.
 func (s *Streams) end(i int) {
 	last := len(s.cursors) - 1
 	s.cursors[i] = s.cursors[last]

@@ -36,6 +36,9 @@ func TestStreams(t *testing.T) {
 			{1, 2, 3, none}, {1, 0, 1, Range{3, 5}}, {1, 1, 2, none}, {1, 5, 6, Range{6, 10}}, {1, 3, 4, none}, {1, 4, 5, none},
 			{1, 6, 7, none}, {1, 9, 10, Range{10, 18}},
 		}},
+		{"requests that come after the last one", 12, 16, 1000, []note{
+			{1, 0, 1, none}, {1, 1, 2, Range{2, 4}}, {1, 11, 12, none}, {1, 9, 10, none}, {1, 10, 11, none}, {1, 8, 9, none},
+		}},
 		{"at random", 1000, 16, 1000, []note{{1, 500, 501, none}, {1, 100, 101, none}, {1, 900, 901, none}, {1, 300, 301, none}, {1, 700, 701, none}}},
 		{"from the middle", 1000, 16, 1000, []note{{1, 500, 501, none}, {1, 501, 502, Range{502, 504}}}},
 		{"backwards", 1000, 16, 1000, []note{{1, 500, 501, none}, {1, 480, 481, none}, {1, 460, 461, none}}},
@@ -62,6 +65,31 @@ func TestStreams(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestPassed(t *testing.T) {
+	s := Streams{BudgetBytes: 1000 * m}
+	for at := range uint64(10) {
+		s.Note(1, Range{at * m, at*m + m}, 100*m, 16*m)
+	}
+	for _, tc := range []struct {
+		file, from, to uint64
+		want           bool
+	}{
+		{1, 8, 10, true}, {1, 9, 11, false}, {1, 10, 12, false}, {1, 0, 1, true}, {2, 10, 12, true},
+	} {
+		if got := s.Passed(tc.file, Range{tc.from * m, tc.to * m}); got != tc.want {
+			t.Errorf("file %d, %d to %d: passed is %v", tc.file, tc.from, tc.to, got)
+		}
+	}
+	s.Note(1, Range{10 * m, 100 * m}, 100*m, 16*m)
+	if !s.Passed(1, Range{98 * m, 100 * m}) {
+		t.Error("the end of a file that was read is wanted")
+	}
+	s.Expect(3, 50*m)
+	if s.Passed(3, Range{0, m}) {
+		t.Error("the beginning of a file that is expected is not wanted")
 	}
 }
 

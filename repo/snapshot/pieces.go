@@ -28,7 +28,8 @@ var errPieces = errors.New("tree cannot be read in pieces")
 // the next one begins there; so when every piece is a whole number of nodes, all cuts were right, and
 // the tree is what a parser finds that reads it in one go.
 func ReadCompact(r io.Reader, sizeBytes int) (*Compact, error) {
-	return readCompact(r, sizeBytes, pieceBytes, runtime.GOMAXPROCS(0))
+	// The mount lets more goroutines run than there are processors; a piece for each would only take memory.
+	return readCompact(r, sizeBytes, pieceBytes, min(runtime.GOMAXPROCS(0), runtime.NumCPU()))
 }
 
 func readCompact(r io.Reader, sizeBytes, pieceBytes, workers int) (_ *Compact, err error) {

@@ -37,10 +37,12 @@ var layerOf = map[string]int{
 	"repo/backend/rest":      2,
 	"repo/backend/s3":        2,
 	"repo/backend/sftp":      2,
+	"repo/backend/rclone":    2,
 	"repo/backend/transport": 2,
 	"cache":                  2,
 	"cache/indexdb":          2,
 	"cache/blobcache":        2,
+	"cache/packcache":        2,
 	"repo/source":            2,
 
 	"repo":      3, // blobs in, blobs out
@@ -62,24 +64,28 @@ var layerOf = map[string]int{
 
 // aside lists the imports inside a layer, each with its reason.
 var aside = map[[2]string]string{
-	{"repo/internal/packfile", "repo/internal/seal"}: "a pack header is sealed",
-	{"repo/internal/keyfile", "repo/internal/seal"}:  "a key file carries a sealed key",
-	{"repo/backend/local", "repo/backend"}:           "implements the contract",
-	{"repo/backend/mem", "repo/backend"}:             "implements the contract",
-	{"repo/backend/fault", "repo/backend"}:           "wraps the contract",
-	{"repo/backend/slow", "repo/backend"}:            "wraps the contract",
-	{"repo/backend/rest", "repo/backend"}:            "implements the contract",
-	{"repo/backend/sftp", "repo/backend"}:            "implements the contract",
-	{"repo/backend/transport", "repo/backend"}:       "gives its errors their class",
-	{"repo/backend/retry", "repo/backend"}:           "wraps the contract",
-	{"repo/backend/limit", "repo/backend"}:           "wraps the contract",
-	{"repo/backend/s3", "repo/backend"}:              "implements the contract",
-	{"cache/indexdb", "repo/backend"}:                "its Source tells of files as backend.Info",
-	{"cache/indexdb", "cache"}:                       "lives in the cache directory",
-	{"cache/blobcache", "cache"}:                     "shares the byte budget",
-	{"repo/walk", "repo"}:                            "walks what the repository loads",
-	{"fs", "fs/tree"}:                                "serves that tree",
-	{"fs", "fs/readahead"}:                           "does what that plans",
+	{"repo/internal/packfile", "repo/internal/seal"}:  "a pack header is sealed",
+	{"repo/internal/keyfile", "repo/internal/seal"}:   "a key file carries a sealed key",
+	{"repo/backend/local", "repo/backend"}:            "implements the contract",
+	{"repo/backend/mem", "repo/backend"}:              "implements the contract",
+	{"repo/backend/fault", "repo/backend"}:            "wraps the contract",
+	{"repo/backend/slow", "repo/backend"}:             "wraps the contract",
+	{"repo/backend/rest", "repo/backend"}:             "implements the contract",
+	{"repo/backend/sftp", "repo/backend"}:             "implements the contract",
+	{"repo/backend/transport", "repo/backend"}:        "gives its errors their class",
+	{"repo/backend/retry", "repo/backend"}:            "wraps the contract",
+	{"repo/backend/limit", "repo/backend"}:            "wraps the contract",
+	{"repo/backend/s3", "repo/backend"}:               "implements the contract",
+	{"cache/indexdb", "repo/backend"}:                 "its Source tells of files as backend.Info",
+	{"cache/indexdb", "cache"}:                        "lives in the cache directory",
+	{"cache/blobcache", "cache"}:                      "shares the byte budget",
+	{"repo/walk", "repo"}:                             "walks what the repository loads",
+	{"fs", "fs/tree"}:                                 "serves that tree",
+	{"fs", "fs/readahead"}:                            "does what that plans",
+	{"repo/backend/rclone", "repo/backend"}:           "implements the contract",
+	{"repo/backend/rclone", "repo/backend/rest"}:      "speaks the REST protocol with its child",
+	{"repo/backend/rclone", "repo/backend/transport"}: "ends stuck requests as over a network",
+	{"cache/packcache", "repo/backend"}:               "wraps the contract",
 }
 
 // private names packages that only some others may import, whatever their layer.
@@ -91,13 +97,17 @@ var private = []struct {
 	instead string
 }{
 	{
-		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen"},
+		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen", "repo/backend/rclone"},
 		why:     "a verb that knows its transport cannot be tested on another one",
 		instead: "take a backend.Backend (or a smaller interface declared where it is used) and let cmd/internal/wiring choose",
 	}, {
 		target: "cache/indexdb", only: []string{"cmd/internal/wiring", "cmd/vitrine", "scripts/indexgen"},
 		why:     "the index cache is replaceable and never a source of truth",
 		instead: "use repo.Index; wiring passes the cache in through repo.Options (main may call BuildMain for the re-executed child)",
+	}, {
+		target: "cache/packcache", only: []string{"cmd/internal/wiring"},
+		why:     "a verb sees a store, whatever is cached of it",
+		instead: "take a backend.Backend and let cmd/internal/wiring wrap it",
 	}, {
 		target: "repo/internal/packfile", only: []string{"repo", "repo/check"},
 		why:     "packs have one reader and one writer, package repo; check compares their sizes with what the layout demands",

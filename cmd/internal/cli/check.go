@@ -27,7 +27,7 @@ func newCheck(a *app) *cobra.Command {
 		Short: "Look for damage in the repository",
 		Long: `Checks that every snapshot can be read: index and packs fit together, every tree is
 sound, and every blob it needs is there. --read-data also reads all data and verifies it.
-A check runs beside backups and mounts; it always reads the repository's own index.`,
+A check runs beside backups and mounts; it always reads the repository itself, never a cache.`,
 		Example: `  vitrine check
   vitrine check --read-data-subset=2/10
   vitrine check --read-data-subset=5%`,
@@ -38,7 +38,7 @@ A check runs beside backups and mounts; it always reads the repository's own ind
 	f.BoolVar(&o.readData, "read-data", false, "read and verify all data")
 	f.StringVar(&o.subset, "read-data-subset", "", "read and verify a `subset` of the packs: part n/t, or x%, or a size with suffix k, m, g or t of packs chosen at random")
 	f.BoolVar(&o.unused, "check-unused", false, "count the blobs that no snapshot needs")
-	f.BoolVar(&o.withCache, "with-cache", false, "accepted for compatibility: the index cache is never trusted here")
+	f.BoolVar(&o.withCache, "with-cache", false, "accepted for compatibility: caches are never trusted here")
 	return cmd
 }
 
@@ -46,6 +46,7 @@ func (a *app) runCheck(ctx context.Context, o checkOptions) error {
 	if o.readData && o.subset != "" {
 		return usagef("vitrine check", "--read-data and --read-data-subset exclude each other")
 	}
+	a.ownFiles = true
 	r, err := a.openRepository(ctx, wiring.NoIndex)
 	if err != nil {
 		return err

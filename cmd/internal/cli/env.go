@@ -34,6 +34,7 @@ func (a *app) settings() [][]setting {
 			{name: "FROM_PASSWORD", into: text(&a.from.password)}},
 		{{name: "FROM_KEY_HINT", flag: "from-key-hint"}},
 		{{name: "CACHE_DIR", flag: "cache-dir"}},
+		{{name: "CACHE_SIZE", flag: "cache-size"}},
 		{{name: "COMPRESSION", flag: "compression"}},
 		{{name: "PACK_SIZE", flag: "pack-size"}},
 		{{name: "CACERT", flag: "cacert"}},

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"vitrine/cmd/internal/wiring"
+	"vitrine/repo/source"
 )
 
 // access says where one repository is and how to get at its password. There are two of
@@ -30,6 +31,8 @@ type globals struct {
 	retryLock     time.Duration
 	cacheDir      string
 	noCache       bool
+	cacheSize     string
+	cacheBytes    int64 // what cacheSize says; 0: nothing, -1: that nothing is to be kept
 	cleanupCache  bool
 	compression   string
 	packMiB       uint
@@ -48,7 +51,7 @@ type globals struct {
 
 // register defines the global flags with restic's names, shorthands and defaults.
 func (g *globals) register(f *pflag.FlagSet) {
-	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, or rest:URL ($VITRINE_REPOSITORY)")
+	f.StringVarP(&g.location, "repo", "r", "", "the `repository`: a directory, sftp:user@host:path, s3:URL, rest:URL or rclone:remote:path ($VITRINE_REPOSITORY)")
 	f.StringVar(&g.locationFile, "repository-file", "", "read the location of the repository from a `file` ($VITRINE_REPOSITORY_FILE)")
 	f.StringVarP(&g.passwordFile, "password-file", "p", "", "read the password from a `file` ($VITRINE_PASSWORD_FILE)")
 	f.StringVar(&g.passwordCommand, "password-command", "", "run a `command` that prints the password ($VITRINE_PASSWORD_COMMAND)")
@@ -62,19 +65,20 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.noLock, "no-lock", false, "let check work without a lock in the repository; backup always makes one, the other commands never do")
 	f.DurationVar(&g.retryLock, "retry-lock", 0, "how long to wait for somebody else's lock, such as 5m or 2h (default: not at all)")
 
-	f.StringVar(&g.cacheDir, "cache-dir", "", "keep the index cache below this `directory` ($VITRINE_CACHE_DIR; default: $XDG_CACHE_HOME/vitrine or ~/.cache/vitrine)")
-	f.BoolVar(&g.noCache, "no-cache", false, "keep the index in memory instead of the cache directory")
+	f.StringVar(&g.cacheDir, "cache-dir", "", "keep caches below this `directory` ($VITRINE_CACHE_DIR; default: $XDG_CACHE_HOME/vitrine or ~/.cache/vitrine)")
+	f.BoolVar(&g.noCache, "no-cache", false, "cache nothing on the local disk: keep the index in memory, and read files of the repository from the repository")
+	f.StringVar(&g.cacheSize, "cache-size", "", "keep files of a repository on the network in at most this `size` of the cache directory, suffixes k, m, g; 0 keeps none ($VITRINE_CACHE_SIZE; default: a tenth of the free disk, at most 5g)")
 	f.BoolVar(&g.cleanupCache, "cleanup-cache", false, "remove caches of repositories not used for a month")
 
 	f.StringVar(&g.compression, "compression", "auto", "compression `mode` of new data: auto, off, fastest, better or max ($VITRINE_COMPRESSION)")
 	f.UintVar(&g.packMiB, "pack-size", 0, "aim at packs of so many `MiB`, 4 to 128 ($VITRINE_PACK_SIZE; default: 16)")
 	f.BoolVar(&g.noExtraVerify, "no-extra-verify", false, "store new data without opening it once more to see that it is sound")
 
-	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away")
+	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away; sftp.…, s3.…, rest.… and rclone.… are for these repositories")
 	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s`")
 	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s`")
-	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network")
-	f.StringVar(&g.tlsClientCert, "tls-client-cert", "", "`file` with the client's certificate and key, for repositories on the network")
+	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network ($VITRINE_CACERT)")
+	f.StringVar(&g.tlsClientCert, "tls-client-cert", "", "`file` with the client's certificate and key, for repositories on the network ($VITRINE_TLS_CLIENT_CERT)")
 	f.BoolVar(&g.insecureTLS, "insecure-tls", false, "do not verify TLS certificates of repositories on the network")
 	f.DurationVar(&g.stuckAfter, "stuck-request-timeout", 5*time.Minute, "how long a request to a repository on the network may not move before it is made anew")
 }
@@ -100,6 +104,14 @@ func (g *globals) check() error {
 	var err error
 	if g.store, err = wiring.ParseStoreOptions(g.options); err != nil {
 		return err
+	}
+	if g.cacheSize != "" {
+		if g.cacheBytes, err = source.ParseSize(g.cacheSize); err != nil {
+			return fmt.Errorf("--cache-size: %w", err)
+		}
+		if g.cacheBytes == 0 {
+			g.cacheBytes = -1
+		}
 	}
 	switch g.compression {
 	case "auto", "off", "fastest", "better", "max":

@@ -54,6 +54,7 @@ type app struct {
 	global         globals
 	from           access            // the second repository of init and copy
 	print          *progress.Printer // nil until setup has read the flags
+	ownFiles       bool              // what the repository itself has is asked, not what is cached of it
 	stdinIsData    bool              // a backup reads standard input, which so holds no password
 }
 

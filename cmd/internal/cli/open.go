@@ -60,7 +60,7 @@ func (a *app) open(ctx context.Context, s *access, flag string, noPassword bool,
 	if err != nil {
 		return nil, err
 	}
-	return a.openWithPassword(ctx, be, s, noPassword, use)
+	return a.openWithPassword(ctx, be, s, noPassword, use, wiring.IsRemote(location))
 }
 
 // storeOptions are what flags and environment say of how a store is reached.
@@ -77,15 +77,20 @@ func (a *app) storeOptions() wiring.StoreOptions {
 	return o
 }
 
-func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *access, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
+func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *access, noPassword bool, use wiring.IndexUse, remote bool) (*repo.Repository, error) {
 	password, err := a.password(ctx, s, "repository", false, noPassword)
 	if err != nil {
 		return nil, errors.Join(err, be.Close())
 	}
+	remote = remote && !a.ownFiles && a.global.cacheBytes >= 0
+	base := ""
+	if remote || use == wiring.CachedIndex {
+		base = a.cacheBase()
+	}
 	return wiring.OpenRepository(ctx, be, wiring.Options{
 		Password: password, KeyHint: s.keyHint,
 		Compression: a.global.compression, PackBytes: int(a.global.packMiB) << 20, NoVerify: a.global.noExtraVerify,
-		Index: use, CacheBase: a.cacheBase(use),
+		Index: use, CacheBase: base, CacheFiles: remote, CacheBytes: a.global.cacheBytes,
 		Log: a.print.Logger(),
 	})
 }
@@ -98,7 +103,7 @@ func (a *app) cleanUpCaches() {
 	if !a.global.cleanupCache {
 		return
 	}
-	base := a.cacheBase(wiring.CachedIndex)
+	base := a.cacheBase()
 	if base == "" {
 		return
 	}
@@ -112,16 +117,16 @@ func (a *app) cleanUpCaches() {
 }
 
 // cacheBase returns the directory below which caches are kept, "" for none.
-func (a *app) cacheBase(use wiring.IndexUse) string {
+func (a *app) cacheBase() string {
 	switch {
-	case a.global.noCache || use != wiring.CachedIndex:
+	case a.global.noCache:
 		return ""
 	case a.global.cacheDir != "":
 		return a.global.cacheDir
 	}
 	base, err := wiring.CacheBase(func(name string) string { value, _ := a.env(name); return value })
 	if err != nil {
-		a.print.Logger().Warn("there is no place for the index cache; name one with --cache-dir", "error", err)
+		a.print.Logger().Warn("there is no place for the cache; name one with --cache-dir", "error", err)
 		return ""
 	}
 	return base

@@ -67,7 +67,7 @@ func newRoot(a *app) *cobra.Command {
 	add(groupWork, newInit(a), newBackup(a), newSnapshots(a), newLs(a), newMount(a))
 	add(groupCare, newCheck(a), newUnlock(a))
 	add(groupInside, newCat(a), newList(a))
-	add(groupProgram, newVersion(a), newGenerate(a))
+	add(groupProgram, newCache(a), newVersion(a), newGenerate(a))
 	root.SetFlagErrorFunc(flagError)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout) // the commands for completions remember it

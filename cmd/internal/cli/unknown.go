@@ -50,7 +50,7 @@ var notYet = map[string]string{
 	"find":    "use find in `vitrine mount`",
 	"diff":    "use diff -r on two snapshots in `vitrine mount`",
 
-	"cache": useRestic, "copy": useRestic, "forget": useRestic, "key": useRestic, "migrate": useRestic,
+	"copy": useRestic, "forget": useRestic, "key": useRestic, "migrate": useRestic,
 	"prune": useRestic, "rebuild-index": useRestic, "recover": useRestic, "repair": useRestic,
 	"rewrite": useRestic, "stats": useRestic, "tag": useRestic,
 

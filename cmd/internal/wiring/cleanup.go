@@ -3,15 +3,19 @@ package wiring
 import (
 	"errors"
 	"os"
-	"path/filepath"
-	"regexp"
 	"time"
 
 	"vitrine/cache"
 )
 
-// repositoryCache is the name of one repository's cache.
-var repositoryCache = regexp.MustCompile(`^[0-9a-f]{64}$`)
+// CacheInfo tells of the cache of one repository.
+type CacheInfo = cache.Info
+
+// Caches lists the caches below base, those used last first.
+func Caches(base string) ([]CacheInfo, error) { return cache.List(base) }
+
+// CacheTop returns the directory that has them.
+func CacheTop(base string) string { return cache.Top(base) }
 
 // noteUse gives the cache of a repository today's date, by which RemoveOldCaches goes.
 func noteUse(dir *cache.Dir) error {
@@ -22,21 +26,14 @@ func noteUse(dir *cache.Dir) error {
 // RemoveOldCaches deletes the caches below base that no run has used for that long, and
 // returns how many. A cache that is in use all the same loses its names, not its open files.
 func RemoveOldCaches(base string, unused time.Duration) (int, error) {
-	base = cache.Top(base)
-	entries, err := os.ReadDir(base)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	} else if err != nil {
-		return 0, err
-	}
+	list, err := cache.List(base)
 	removed := 0
-	var errs []error
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !e.IsDir() || !repositoryCache.MatchString(e.Name()) || time.Since(info.ModTime()) < unused {
-			continue // one that vanishes meanwhile is none of ours
+	errs := []error{err}
+	for _, c := range list {
+		if time.Since(c.Used) < unused {
+			continue
 		}
-		if err := os.RemoveAll(filepath.Join(base, e.Name())); err != nil {
+		if err := c.Remove(); err != nil {
 			errs = append(errs, err)
 			continue
 		}

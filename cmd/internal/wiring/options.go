@@ -96,6 +96,8 @@ func ParseStoreOptions(options []string) (StoreOptions, error) {
 //
 // They stand in this order, from the verb to the store:
 //
+//	cache   files of remote stores on the local disk; OpenRepository adds it (wrapCache), for it needs the
+//	        repository's ID, and repo reads config and keys from what is below
 //	meter   sees how long callers wait, retries and all
 //	retry   of remote stores: what fails below is made again, also what a limit has already let through
 //	limit   where connections do not carry the limits themselves (store.go, onTheLine)

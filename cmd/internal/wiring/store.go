@@ -14,6 +14,7 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
+	"vitrine/repo/backend/rclone"
 	"vitrine/repo/backend/rest"
 	"vitrine/repo/backend/retry"
 	"vitrine/repo/backend/s3"
@@ -24,9 +25,10 @@ import (
 // remotes are the stores that are not directories, by the scheme their locations begin with. This
 // table is the only place that lists them.
 var remotes = map[string]remote{
-	"rest": remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
-	"s3":   remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
-	"sftp": remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP).connecting(),
+	"rclone": remoteOf(rclone.Parse, rclone.Open, rclone.Create, tuneRclone),
+	"rest":   remoteOf(rest.Parse, rest.Open, rest.Create, tuneREST),
+	"s3":     remoteOf(s3.Parse, s3.Open, s3.Create, tuneS3),
+	"sftp":   remoteOf(sftp.Parse, sftp.Open, sftp.Create, tuneSFTP).connecting(),
 }
 
 // onTheLine are the schemes of stores whose connections carry the limits of bandwidth themselves (they
@@ -115,7 +117,12 @@ func tuneS3(c *s3.Config, o StoreOptions) (err error) {
 }
 
 func tuneSFTP(c *sftp.Config, o StoreOptions) error {
-	c.Log = o.log()
+	c.Log, c.SilentAfter = o.log(), o.Transport.StuckAfter
+	return nil
+}
+
+func tuneRclone(c *rclone.Config, o StoreOptions) error {
+	c.Log, c.StuckAfter, c.WrapConn = o.log(), o.Transport.StuckAfter, o.limiter().Conn
 	return nil
 }
 
@@ -169,6 +176,9 @@ func localDir(location string) (string, error) {
 	}
 	return dir, nil
 }
+
+// IsRemote tells whether a location is not a directory.
+func IsRemote(location string) bool { return schemeOf(location) != localScheme }
 
 // remoteAt returns the kind of store that a location names; ok is false when it is a directory.
 func remoteAt(location string) (r remote, ok bool, err error) {
@@ -270,8 +280,8 @@ func Shown(location string) string {
 }
 
 var (
-	// credentials are what stands before the host of a URL.
-	credentials = regexp.MustCompile(`://[^/]*@`)
+	// credentials are what stands before the host of a URL; a password may hold a slash.
+	credentials = regexp.MustCompile(`://.*@`)
 	// user is what stands before the host where a location is no URL: sftp:user@host:/path.
 	user = regexp.MustCompile(`^([a-z][a-z0-9+.-]+:)[^/]*@`)
 )

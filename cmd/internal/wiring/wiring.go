@@ -10,6 +10,7 @@ import (
 
 	"vitrine/cache"
 	"vitrine/cache/indexdb"
+	"vitrine/cache/packcache"
 	"vitrine/repo"
 	"vitrine/repo/backend"
 )
@@ -57,8 +58,13 @@ type Options struct {
 
 	// Index is what the command needs of the index.
 	Index IndexUse
-	// CacheBase is the directory below which caches are kept; "" keeps the index in memory.
+	// CacheBase is the directory below which caches are kept; "" keeps the index in memory and no files.
 	CacheBase string
+	// CacheFiles keeps files of the store below CacheBase, for a store that is slower than the local disk
+	// and a command that may be told what was there a moment ago.
+	CacheFiles bool
+	// CacheBytes bounds those files; 0 means the default of package packcache.
+	CacheBytes int64
 
 	Log *slog.Logger // nil discards
 }
@@ -82,6 +88,11 @@ func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.R
 		Password: o.Password, KeyHint: o.KeyHint, Compression: o.Compression,
 		PackBytes: o.PackBytes, NoVerify: o.NoVerify, Log: o.Log,
 	}
+	if o.CacheFiles && o.CacheBase != "" {
+		ro.Cache = func(repoID string, be backend.Backend) backend.Backend {
+			return wrapCache(be, repoID, o)
+		}
+	}
 	switch {
 	case o.Index == CachedIndex && o.CacheBase != "":
 		ro.OpenIndex = func(ctx context.Context, r *repo.Repository) (repo.Index, error) {
@@ -98,7 +109,7 @@ func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.R
 // openCached opens the index cache. A cache that cannot be used costs memory and time, but is no
 // reason to stop.
 func openCached(ctx context.Context, r *repo.Repository, base string, log *slog.Logger) (repo.Index, error) {
-	dir, err := cacheDir(base, r.Config().ID)
+	dir, err := cacheDir(base, r.Config().ID, "index")
 	if err == nil {
 		var db *indexdb.DB
 		if db, err = indexdb.Open(ctx, dir, r.Secret("index cache"), r, indexdb.Options{Log: log, Builder: indexdb.Self}); err == nil {
@@ -120,7 +131,22 @@ func openMemory(ctx context.Context, r *repo.Repository, log *slog.Logger) (repo
 	return m, nil
 }
 
-func cacheDir(base, repoID string) (string, error) {
+// wrapCache puts the cache of files around a store, above the wrappers of StoreOptions.wrap: what it answers is no
+// request for the meter, and cannot fail for lack of a network.
+func wrapCache(be backend.Backend, repoID string, o Options) backend.Backend {
+	dir, err := cacheDir(o.CacheBase, repoID, "packs")
+	if err == nil {
+		var cached backend.Backend
+		if cached, err = packcache.New(be, dir, packcache.Options{BudgetBytes: o.CacheBytes, Log: o.Log}); err == nil {
+			return cached
+		}
+	}
+	o.Log.Warn("the cache of files cannot be used; this run reads all from the repository", "error", err)
+	return be
+}
+
+// cacheDir returns a directory of the cache of a repository.
+func cacheDir(base, repoID, sub string) (string, error) {
 	dir, err := cache.Open(base, repoID)
 	if err != nil {
 		return "", err
@@ -128,7 +154,7 @@ func cacheDir(base, repoID string) (string, error) {
 	if err := noteUse(dir); err != nil {
 		return "", err
 	}
-	return dir.Sub("index")
+	return dir.Sub(sub)
 }
 
 // CacheBase returns the directory below which caches are kept when the user names none.

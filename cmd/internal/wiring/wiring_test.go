@@ -112,12 +112,20 @@ func TestOpenRepository(t *testing.T) {
 		"cached":                   {Index: CachedIndex, CacheBase: t.TempDir()},
 		"no cache":                 {Index: CachedIndex},
 		"cache that cannot be had": {Index: CachedIndex, CacheBase: filepath.Join(unusable, "below")},
+		"files":                    {CacheFiles: true, CacheBase: t.TempDir()},
+		"no place for files":       {CacheFiles: true},
+		"files that cannot be had": {CacheFiles: true, CacheBase: filepath.Join(unusable, "below")},
+		"files, index and a bound": {CacheFiles: true, CacheBytes: 1 << 20, Index: CachedIndex, CacheBase: t.TempDir()},
 	} {
 		o.Password = []byte("secret")
 		r, err := open(t.Context(), t, dir, o)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
+		}
+		kept, err := filepath.Glob(filepath.Join(o.CacheBase, "vitrine", "*", "packs"))
+		if want := o.CacheFiles && !strings.HasPrefix(name, "no ") && !strings.HasSuffix(name, "cannot be had"); err != nil || len(kept) == 1 != want {
+			t.Errorf("%s: directories for files: %v, %v; want one: %v", name, kept, err, want)
 		}
 		if o.Index != NoIndex {
 			if err := r.RefreshIndex(t.Context()); err != nil {

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -32,7 +33,7 @@ func Parse(location string) (Config, error) {
 	c := Config{Connections: defaultConnections}
 	rest, ok := strings.CutPrefix(location, "rest:")
 	if !ok {
-		return c, fmt.Errorf("the location does not begin with rest:")
+		return c, errors.New("rest: is not what the location begins with")
 	}
 	if socket, ok := strings.CutPrefix(rest, "http+unix://"); ok {
 		path, repo, _ := strings.Cut(socket, ":")

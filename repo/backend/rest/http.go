@@ -49,11 +49,15 @@ func (b *Backend) do(ctx context.Context, c call, use func(*http.Response) error
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", c.want.first, c.want.last))
 	}
 	if c.method == http.MethodPost {
-		gate := new(gate)
-		defer gate.close()
+		gate := &gate{whole: len(c.upload) == 0}
 		gate.attach(req, c.upload)
+		err = b.answer(req, c, use)
+		if whole := gate.close(); err == nil && !whole {
+			err = errors.New("the server answers before it has the whole file")
+		}
+	} else {
+		err = b.answer(req, c, use)
 	}
-	err = b.answer(req, c, use)
 	if ctx.Err() != nil && err != nil {
 		return ctx.Err() // not its cause, which is what net/http returns
 	}
@@ -80,10 +84,19 @@ func (b *Backend) answer(req *http.Request, c call, use func(*http.Response) err
 	return err
 }
 
+// ofList tells whether a listing was asked for.
+func ofList(resp *http.Response) bool {
+	return resp.Request.Method == http.MethodGet && strings.HasSuffix(resp.Request.URL.Path, "/")
+}
+
 // refusal makes an error of a status.
 func refusal(method string, resp *http.Response) error {
 	status := resp.Status
 	switch code := resp.StatusCode; {
+	case code == http.StatusNotFound && ofList(resp) && strings.HasPrefix(resp.Header.Get("Server"), "rclone/"):
+		// A directory that is missing is an empty list to rclone; this is how its older versions say
+		// that the store behind them does not answer.
+		return fmt.Errorf("the server answers %s to a listing: the store behind rclone does not answer", status)
 	case code == http.StatusNotFound:
 		return backend.ErrNotExist
 	case code == http.StatusRequestedRangeNotSatisfiable:
@@ -185,12 +198,15 @@ func parseContentRange(header string) (s span, total int64, err error) {
 type gate struct {
 	mu     sync.Mutex
 	closed bool
+	whole  bool // the last byte has been read
 }
 
-func (g *gate) close() {
+// close ends the reading, and tells whether all has been read.
+func (g *gate) close() (whole bool) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.closed = true
-	g.mu.Unlock()
+	return g.whole
 }
 
 // attach makes content the body of req.
@@ -218,7 +234,11 @@ func (b *guarded) Read(p []byte) (int, error) {
 	if b.gate.closed {
 		return 0, errors.New("the request is over")
 	}
-	return b.r.Read(p)
+	n, err := b.r.Read(p)
+	if b.r.Len() == 0 {
+		b.gate.whole = true
+	}
+	return n, err
 }
 
 // Close implements io.Closer.

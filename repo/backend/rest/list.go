@@ -47,7 +47,7 @@ func (b *Backend) list(ctx context.Context, kind backend.Kind) ([]backend.Info, 
 		return err
 	})
 	if errors.Is(err, backend.ErrNotExist) { // a directory comes into being with its first file
-		return nil, nil
+		return nil, b.stillThere(ctx)
 	}
 	if err == nil && !sized {
 		files, err = b.addSizes(ctx, kind, files)
@@ -58,6 +58,19 @@ func (b *Backend) list(ctx context.Context, kind backend.Kind) ([]backend.Info, 
 	// Some stores behind rclone can hold a name twice.
 	slices.SortFunc(files, func(a, b backend.Info) int { return strings.Compare(a.Name, b.Name) })
 	return slices.CompactFunc(files, func(a, b backend.Info) bool { return a.Name == b.Name }), nil
+}
+
+// stillThere returns an error when not even the config of an opened repository is there: then the disk of the
+// server is, and nothing about the repository can be told.
+func (b *Backend) stillThere(ctx context.Context) error {
+	if !b.opened {
+		return nil
+	}
+	_, err := b.size(ctx, backend.File{Kind: backend.Config})
+	if errors.Is(err, backend.ErrNotExist) {
+		return errors.New("the server has neither the directory nor the config: is its disk mounted?")
+	}
+	return err
 }
 
 // entry is an element of a list: a string in version 1, an object in version 2.

@@ -309,6 +309,15 @@ func TestUploadIsSentOnce(t *testing.T) {
 	}
 }
 
+// An answer that comes before the file has gone is none.
+func TestHastyAnswer(t *testing.T) {
+	be := odd(t, func(http.ResponseWriter, *http.Request) {})
+	wantClass(t, "Save", be.Save(t.Context(), somePack, make([]byte, 10<<20)), nil)
+	if err := be.Save(t.Context(), somePack, nil); err != nil {
+		t.Errorf("Save of nothing: %v", err)
+	}
+}
+
 // After a cancelled Save nobody reads the buffer; the race detector decides.
 func TestCancelledUploadLeavesTheBuffer(t *testing.T) {
 	began, returned := make(chan struct{}, 1), make(chan struct{})

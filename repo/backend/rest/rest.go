@@ -35,6 +35,7 @@ type Backend struct {
 	cfg    Config
 	client *http.Client
 	slots  chan struct{} // one for each request under way
+	opened bool          // by Open: a config must be there
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -45,6 +46,7 @@ func Open(_ context.Context, c Config) (backend.Backend, error) {
 	if err != nil {
 		return nil, err // a nil *Backend in an interface would not be nil
 	}
+	b.opened = true
 	return b, nil
 }
 
@@ -86,8 +88,13 @@ func (b *Backend) vacant(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return backend.ErrExist
-	case errors.Is(err, backend.ErrNotExist):
-		return nil
+	case !errors.Is(err, backend.ErrNotExist):
+		return err
+	}
+	// rclone says so also when the store behind it does not answer. A repository has keys.
+	keys, err := b.list(ctx, backend.Key)
+	if err == nil && len(keys) > 0 {
+		err = backend.ErrExist
 	}
 	return err
 }

@@ -38,7 +38,8 @@ const (
 
 // Options say how long.
 type Options struct {
-	// Total is the time from the first try of a call to the last; 0 means DefaultTotal.
+	// Total is the time from the first failure of a call to its last try, so that a long transfer uses up
+	// nothing of it; 0 means DefaultTotal.
 	Total time.Duration
 	// Log hears of each try (info) and, once while the store does not answer, a warning; nil discards.
 	Log *slog.Logger
@@ -81,7 +82,7 @@ func pause(failures int) time.Duration {
 
 // try calls do until it succeeds, fails for good or time is up. do is told how often it has failed.
 func (b *Backend) try(ctx context.Context, do func(failures int) error) error {
-	began := time.Now()
+	var began time.Time // of the trouble
 	for failures := 0; ; {
 		err := do(failures)
 		if err == nil {
@@ -93,7 +94,9 @@ func (b *Backend) try(ctx context.Context, do func(failures int) error) error {
 		if backend.IsPermanent(err) || ctx.Err() != nil {
 			return err
 		}
-		failures++
+		if failures++; failures == 1 {
+			began = time.Now()
+		}
 		wait := pause(failures)
 		past := time.Since(began)
 		if past+wait > b.total {

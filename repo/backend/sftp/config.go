@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // DefaultConnections is how many ssh processes a Backend has at most when nothing else is said.
@@ -31,6 +32,10 @@ type Config struct {
 	Args []string
 	// Connections is the largest number of processes at a time; 0 means DefaultConnections.
 	Connections int
+
+	// SilentAfter ends a connection on which somebody waits when the server has said nothing for that
+	// long; 0 means 5 minutes.
+	SilentAfter time.Duration
 
 	Log *slog.Logger // nil discards
 }
@@ -135,16 +140,16 @@ func (c *Config) check() error {
 
 // unsecret takes the password out of a location that cannot be parsed.
 func unsecret(location string) string {
-	host, dir, _ := strings.Cut(strings.TrimPrefix(location, "sftp://"), "/")
-	at := strings.LastIndex(host, "@")
-	if !strings.HasPrefix(location, "sftp://") || at < 0 {
+	rest, isURL := strings.CutPrefix(location, "sftp://")
+	at := strings.LastIndex(rest, "@") // a password may hold anything
+	if !isURL || at < 0 {
 		return location
 	}
-	user, _, secret := strings.Cut(host[:at], ":")
+	user, _, secret := strings.Cut(rest[:at], ":")
 	if secret {
 		user += ":***"
 	}
-	return "sftp://" + user + host[at:] + "/" + dir
+	return "sftp://" + user + rest[at:]
 }
 
 // Apply sets what the options say: "command", "args" and "connections", without "sftp." before

@@ -1,6 +1,7 @@
 package sftp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ type attempt struct {
 }
 
 func newPool(cfg Config) *pool {
-	return &pool{cfg: cfg, silent: silentTime, closing: make(chan struct{})}
+	return &pool{cfg: cfg, silent: cmp.Or(cfg.SilentAfter, silentTime), closing: make(chan struct{})}
 }
 
 // get returns the connection for a call, which put must be told the end of. path is a pack that

@@ -6,7 +6,8 @@
 //
 // A Backend has one connection, and further ones, up to Config.Connections, as soon as those that
 // there are have enough to do: what a session may have on the line is limited (2 MiB with OpenSSH), so
-// that on a long line several carry more than one. A call takes the connection with the least to
+// that on a long line several carry more than one. Across 50 ms, 8 calls at a time, BenchmarkFar gave
+// 39, 77 and 147 MB/s of reads and 37, 68 and 110 MB/s of saves over 1, 2 and 5 connections. A call takes the connection with the least to
 // carry, a read rather one that has the pack open. Every connection is an ssh process in a session of
 // its own: neither Ctrl-C nor a question for a password reaches the terminal through it. When a
 // connection breaks, the calls on it fail, without a class, that is, transient; the next call

@@ -8,6 +8,15 @@ import (
 	"time"
 )
 
+// EndStuck returns a round tripper that ends a request of which no byte has moved for so long; 0 means
+// never.
+func EndStuck(rt http.RoundTripper, after time.Duration) http.RoundTripper {
+	if after <= 0 {
+		return rt
+	}
+	return stuck{rt, after}
+}
+
 // stuck ends requests that do not move: neither has a byte of the body been taken for sending, nor
 // has the answer begun or brought a byte.
 type stuck struct {

@@ -86,10 +86,7 @@ func New(o Options) (http.RoundTripper, error) {
 	if o.Socket != "" {
 		t.Proxy = nil
 	}
-	if o.StuckAfter > 0 {
-		return classed{stuck{t, o.StuckAfter}}, nil
-	}
-	return classed{t}, nil
+	return classed{EndStuck(t, o.StuckAfter)}, nil
 }
 
 func (o Options) tls() (*tls.Config, error) {
