@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
@@ -86,15 +87,23 @@ func remoteOf[C any, P configOf[C]](
 	}
 }
 
-// connecting is for stores whose open makes a connection and not only their calls: it is made again
-// as the calls are, which wrap sees to.
+// connectFor is how long the first connection is tried: long enough for a line that breaks, and not
+// as long as calls are made again, because a host whose name is misspelled does not answer either.
+const connectFor = time.Minute
+
+// connecting is for stores whose open makes a connection and not only their calls. When that breaks it
+// is made again, up to connectFor.
 func (r remote) connecting() remote {
 	open := r.open
 	r.open = func(ctx context.Context, location string, o StoreOptions) (be backend.Backend, err error) {
 		if _, err := r.public(location); err != nil {
 			return nil, err // it stays
 		}
-		err = retry.Do(ctx, o.retries(), func() error {
+		tries := o.retries()
+		if tries.Total == 0 || tries.Total > connectFor {
+			tries.Total = connectFor
+		}
+		err = retry.Do(ctx, tries, func() error {
 			be, err = open(ctx, location, o)
 			return err
 		})
