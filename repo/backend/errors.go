@@ -18,11 +18,14 @@ var (
 	// will not understand the next time either.
 	ErrDenied = errors.New("the store refuses")
 
+	// ErrFull: there is no room for what is to be stored, and waiting makes none.
+	ErrFull = errors.New("the store is full")
+
 	// ErrUntrusted: the other side cannot show that it is who it should be.
 	ErrUntrusted = errors.New("the server's certificate or key is not trusted")
 )
 
-var permanent = []error{ErrNotExist, ErrExist, ErrShort, ErrTooBig, ErrReadOnly, ErrName, ErrDenied, ErrUntrusted}
+var permanent = []error{ErrNotExist, ErrExist, ErrShort, ErrTooBig, ErrReadOnly, ErrName, ErrDenied, ErrFull, ErrUntrusted}
 
 // IsPermanent tells whether the same call would end the same way if it were made again: the error
 // is of one of the classes above. Any other error counts as transient, also a context's, because it

@@ -109,6 +109,8 @@ func refusal(method string, resp *http.Response) error {
 		return fmt.Errorf("%w: %s: this user may not write there, or the server is append-only and the file exists", backend.ErrDenied, status)
 	case code/100 == 3:
 		return fmt.Errorf("%w: %s: the repository has moved; name the place it has moved to: %s", backend.ErrDenied, status, target(resp))
+	case code == http.StatusInsufficientStorage:
+		return fmt.Errorf("%w: %s: nothing is damaged: make room on the server, or raise the quota, and run it again", backend.ErrFull, status)
 	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests:
 		return fmt.Errorf("the server answers %s", status)
 	case code/100 == 4:

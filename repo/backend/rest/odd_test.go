@@ -57,7 +57,7 @@ func TestStatuses(t *testing.T) {
 		http.StatusInternalServerError:     nil,
 		http.StatusBadGateway:              nil,
 		http.StatusServiceUnavailable:      nil,
-		http.StatusInsufficientStorage:     nil,
+		http.StatusInsufficientStorage:     backend.ErrFull,
 		http.StatusMovedPermanently:        backend.ErrDenied,
 		http.StatusTemporaryRedirect:       backend.ErrDenied,
 		http.StatusHTTPVersionNotSupported: nil,

@@ -58,8 +58,9 @@ var answers = map[string]answer{
 	"PermanentRedirect":                {class: backend.ErrDenied, hint: "name the region of the bucket with -o s3.region, or its own host in the location"},
 	"InvalidObjectState":               {class: backend.ErrDenied, hint: "the object is in an archive class: restore it with the tools of the store first"},
 	"BucketAlreadyExists":              {class: backend.ErrDenied, hint: "somebody else has a bucket of this name: choose another one"},
-	"QuotaExceeded":                    {class: backend.ErrDenied},
-	"XMinioAdminBucketQuotaExceeded":   {class: backend.ErrDenied, hint: "nothing is damaged: raise the quota of the bucket, or prune"},
+	"QuotaExceeded":                    {class: backend.ErrFull},
+	"XMinioAdminBucketQuotaExceeded":   {class: backend.ErrFull, hint: "nothing is damaged: raise the quota of the bucket, or prune"},
+	"XMinioStorageFull":                {class: backend.ErrFull, hint: "nothing is damaged: make room on the server and run it again"},
 
 	// The status of these says that they stay, and they do not.
 	"RequestTimeout":             {},
@@ -108,6 +109,8 @@ func classOfStatus(status int) error {
 		return backend.ErrNotExist
 	case status == http.StatusRequestedRangeNotSatisfiable:
 		return backend.ErrShort
+	case status == http.StatusInsufficientStorage:
+		return backend.ErrFull
 	case status == http.StatusNotImplemented, status >= 300 && status < 500:
 		return backend.ErrDenied
 	}

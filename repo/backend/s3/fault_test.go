@@ -171,7 +171,7 @@ func TestAnswers(t *testing.T) {
 	}{
 		{503, "SlowDown", nil, "SlowDown: told"},
 		{500, "InternalError", nil, "told"},
-		{507, "XMinioStorageFull", nil, "told"},
+		{507, "XMinioStorageFull", backend.ErrFull, "make room"},
 		{429, "TooManyRequests", nil, "told"},
 		{408, "RequestTimeout", nil, "told"},
 		{400, "RequestTimeout", nil, "told"},

@@ -83,7 +83,7 @@ func (b *Backend) explainWrite(vfs *sftp.StatVFS, err error, needBytes int64) er
 		if vfs != nil {
 			room = fmt.Sprintf(": %d bytes and %d inodes are free", vfs.Frsize*vfs.Bavail, vfs.Favail)
 		}
-		return fmt.Errorf("%w (the disk of %s is full%s; nothing is damaged: make room and run it again)", err, b.cfg.Public(), room)
+		return &classified{backend.ErrFull, fmt.Errorf("%w (the disk of %s is full%s; nothing is damaged: make room and run it again)", err, b.cfg.Public(), room)}
 	case n == codeFailure:
 		return fmt.Errorf("%w (the server does not say why; a quota that is used up and a damaged disk look like this)", err)
 	}

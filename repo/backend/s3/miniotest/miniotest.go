@@ -39,12 +39,16 @@ type Server struct {
 // Start runs a server until the test ends. Settings are further variables of its environment.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
+	return StartOn(t, filepath.Join(t.TempDir(), "drive"), settings...)
+}
+
+// StartOn is Start with a directory for the objects.
+func StartOn(t testing.TB, drive string, settings ...string) *Server {
+	t.Helper()
 	program := Program(t)
 	for attempt := 1; ; attempt++ {
-		dir, addr := t.TempDir(), freeAddr(t)
-		s := &Server{Addr: addr, cmd: func() *exec.Cmd {
-			return command(program, addr, dir, settings, filepath.Join(dir, "drive"))
-		}}
+		home, addr := t.TempDir(), freeAddr(t)
+		s := &Server{Addr: addr, cmd: func() *exec.Cmd { return command(program, addr, home, settings, drive) }}
 		err := s.run("/minio/health/cluster")
 		if err == nil {
 			t.Cleanup(func() { s.stop() })
