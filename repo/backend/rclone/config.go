@@ -112,7 +112,7 @@ func publicRemote(remote string) string {
 	switch {
 	case comma < 0 || colon >= 0 && colon < comma:
 		return remote // it has none
-	case parameters.MatchString(remote):
+	case strings.Count(remote, `"`)%2 == 0 && strings.Count(remote, "'")%2 == 0 && parameters.MatchString(remote):
 		return parameters.ReplaceAllString(remote, "$1:")
 	}
 	return remote[:len(remote)-len(name)+comma] + ":…" // where they end cannot be told

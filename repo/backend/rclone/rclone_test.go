@@ -180,12 +180,29 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// What a remote says in its own name is not repeated, whatever rclone says of it.
+func TestLogHidesSecrets(t *testing.T) {
+	var log bytes.Buffer
+	c := config(t, "rclone::webdav,pass=geheim1,key='geheim2',url=http://h:x", map[string]string{
+		"program": `sh -c 'echo "no file system for :webdav,pass=geheim1,key=\x27geheim2\x27 at geheim2" >&2'`, "args": "x",
+	})
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	_, err := rclone.Open(t.Context(), c)
+	if err == nil || !strings.Contains(err.Error(), "no file system for") {
+		t.Fatalf("Open: %v", err)
+	}
+	if all := err.Error() + log.String(); strings.Contains(all, "geheim") {
+		t.Errorf("a secret is told: %s", all)
+	}
+}
+
 func TestParse(t *testing.T) {
 	for location, public := range map[string]string{
 		"rclone:remote:path":      "rclone:remote:path",
 		"rclone::local:/srv/x,y:": "rclone::local:/srv/x,y:",
 		`rclone::s3,secret_access_key=geheim,endpoint="http://h:1":bucket/path`: "rclone::s3:bucket/path",
 		"rclone:remote,pass='ge:heim':path":                                     "rclone:remote:path",
+		`rclone::webdav,pass=se"cret,url="http://h:1":x`:                        "rclone::webdav:…", // nobody can tell where they end
 	} {
 		c, err := rclone.Parse(location)
 		if err != nil || c.Public() != public || "rclone:"+c.Remote != location {

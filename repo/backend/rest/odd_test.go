@@ -19,6 +19,7 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/rest"
 )
 
 // odd is a server with one answer for everything.
@@ -362,4 +363,58 @@ func TestUnixSocket(t *testing.T) {
 	if want := "rest:http+unix://" + socket + ":/r"; be.Location() != want {
 		t.Errorf("Location %q, want %q", be.Location(), want)
 	}
+}
+
+// A list that is not there is an empty one only when the repository is there.
+func TestListNotFound(t *testing.T) {
+	for _, tc := range []struct {
+		name, server string
+		config       int // status of the config
+		empty        bool
+	}{
+		{"a directory that nothing was saved in", "rest-server", http.StatusOK, true},
+		{"the disk of the server is gone", "rest-server", http.StatusNotFound, false},
+		{"the server is in trouble", "rest-server", http.StatusServiceUnavailable, false},
+		{"the store behind rclone does not answer", "rclone/v1.60.1-DEV", http.StatusOK, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Server", tc.server)
+				if strings.HasSuffix(r.URL.Path, "/config") {
+					w.Header().Set("Content-Length", "155")
+					w.WriteHeader(tc.config)
+				} else {
+					w.WriteHeader(http.StatusNotFound)
+				}
+			})
+			err := be.List(t.Context(), backend.Lock, func(backend.Info) error { return nil })
+			if tc.empty && err != nil {
+				t.Error(err)
+			} else if !tc.empty {
+				wantClass(t, "list", err, nil)
+			}
+		})
+	}
+}
+
+// A repository whose config cannot be seen is not made anew over its keys.
+func TestCreateOverKeys(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPost:
+			t.Errorf("POST %s", r.URL.Path)
+		case strings.HasSuffix(r.URL.Path, "/keys/"):
+			fmt.Fprintf(w, `[{"name":%q,"size":400}]`, strings.Repeat("5e", 32))
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer server.Close()
+	c, err := rest.Parse("rest:" + server.URL + "/r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Transport = http.DefaultTransport
+	_, err = rest.Create(t.Context(), c)
+	wantClass(t, "create", err, backend.ErrExist)
 }

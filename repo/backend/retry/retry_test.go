@@ -185,3 +185,20 @@ func TestContextEndsIt(t *testing.T) {
 		}
 	})
 }
+
+// What a call that fails late has used up before counts for nothing.
+func TestTotalBeginsWithTheTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		err := retry.Do(t.Context(), retry.Options{Total: time.Minute}, func() error {
+			if tries++; tries == 1 {
+				time.Sleep(time.Hour)
+				return errors.New("reset")
+			}
+			return nil
+		})
+		if err != nil || tries != 2 {
+			t.Errorf("%d tries after a long one: %v", tries, err)
+		}
+	})
+}
