@@ -82,21 +82,29 @@ func Create(ctx context.Context, c Config) (backend.Backend, error) {
 	return b, nil
 }
 
-// vacant returns an error of class backend.ErrExist when there is a config.
+// vacant returns an error of class backend.ErrExist when there is a config or, as a repository has them,
+// keys.
 func (b *Backend) vacant(ctx context.Context) error {
-	_, err := b.size(ctx, backend.File{Kind: backend.Config})
-	switch {
-	case err == nil:
-		return backend.ErrExist
-	case !errors.Is(err, backend.ErrNotExist):
-		return err
-	}
-	// rclone says so also when the store behind it does not answer. A repository has keys.
-	keys, err := b.list(ctx, backend.Key)
-	if err == nil && len(keys) > 0 {
+	keys, err := b.noConfig(ctx)
+	if err == nil && keys > 0 {
 		err = backend.ErrExist
 	}
 	return err
+}
+
+// noConfig returns an error of class backend.ErrExist when there is a config, and how many keys there are
+// when there is none: rclone knows no config also when the store behind it does not answer, but
+// then it has no list either.
+func (b *Backend) noConfig(ctx context.Context) (keys int, err error) {
+	_, err = b.size(ctx, backend.File{Kind: backend.Config})
+	switch {
+	case err == nil:
+		return 0, backend.ErrExist
+	case !errors.Is(err, backend.ErrNotExist):
+		return 0, err
+	}
+	infos, err := b.list(ctx, backend.Key)
+	return len(infos), err
 }
 
 // path is where a file is below the URL: as everywhere, but that data has no directories inside.
@@ -121,7 +129,8 @@ func (b *Backend) save(ctx context.Context, f backend.File, content []byte) erro
 		return err
 	}
 	if f.Kind == backend.Config {
-		if err := b.vacant(ctx); err != nil { // rclone would replace it
+		// rclone would replace it. Keys are there: init saves the config last, for then all is there.
+		if _, err := b.noConfig(ctx); err != nil {
 			return err
 		}
 	}

@@ -70,6 +70,21 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// An init saves the key and then the config.
+func TestConfigAfterKeys(t *testing.T) {
+	be, err := rest.Create(t.Context(), config(t, "rest:"+resttest.Serve(t, t.TempDir())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	for _, kind := range []backend.Kind{backend.Key, backend.Config} {
+		content := []byte("content")
+		if err := be.Save(t.Context(), backendtest.FileOf(kind, content), content); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestCreateOverRepository(t *testing.T) {
 	c := config(t, "rest:"+resttest.Serve(t, t.TempDir()))
 	be, err := rest.Create(t.Context(), c)
