@@ -87,7 +87,7 @@ func Create(ctx context.Context, c Config) (backend.Backend, error) {
 func (b *Backend) vacant(ctx context.Context) error {
 	keys, err := b.noConfig(ctx)
 	if err == nil && keys > 0 {
-		err = backend.ErrExist
+		err = fmt.Errorf("%w: keys are there, but no config can be seen; when it is what an interrupted init left, remove the directory keys", backend.ErrExist)
 	}
 	return err
 }
