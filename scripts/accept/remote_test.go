@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -37,26 +38,27 @@ func TestRemoteUnderCuts(t *testing.T) {
 		line := newCutter(t, f.addr, every[kind])
 		cut := l.through(f, line.addr)
 
+		// Fast machines are through before there were cuts that mean anything; then it is done again.
+		const enough = 6
 		start := time.Now()
-		r := cut.tryVitrine("-v", "backup", "--pack-size", "4", source)
-		if r.code != 0 || time.Since(start) > 30*time.Second {
-			t.Error(r)
+		for round := 0; round == 0 || line.count() < enough; round++ {
+			cut.vitrine("backup", "--force", "--pack-size", "4", source)
 		}
 		backup := line.count()
-		m := cut.mount()
-		cut.same(source, m.latest(source))
-		m.stop()
-		t.Logf("%d connections cut in the backup, %d in the mount, %v", backup, line.count()-backup, time.Since(start).Round(time.Second))
-		if backup < 4 || line.count()-backup < 4 {
-			t.Error("there were not enough cuts to mean anything")
+		for round := 0; round == 0 || line.count() < backup+enough; round++ {
+			cut.cache = fmt.Sprintf("%s/cache-%d", l.dir, round)
+			m := cut.mount()
+			cut.same(source, m.latest(source))
+			m.stop()
 		}
+		t.Logf("%d connections cut in the backup, %d in the mount, %v", backup, line.count()-backup, time.Since(start).Round(time.Second))
 
 		want, got := twin.blobs(), l.blobs()
 		if diff := cmp.Diff(want["data"], got["data"]); diff != "" {
 			t.Errorf("data lost (-) or stored twice (+) because of the cuts:\n%s", diff)
 		}
-		// Those of the directories above the source differ, for other tests work in them.
-		if trees := slices.Compact(slices.Clone(got["tree"])); len(trees) != len(got["tree"]) || len(trees) != len(want["tree"]) {
+		// Those of the directories above the source may differ, for other tests work in them.
+		if trees := slices.Compact(slices.Clone(got["tree"])); len(trees) != len(got["tree"]) || len(trees) < len(want["tree"]) {
 			t.Errorf("%d directories stored, %d different ones, want %d", len(got["tree"]), len(trees), len(want["tree"]))
 		}
 		if s := l.sound(f); s.temps != 0 {
