@@ -226,7 +226,8 @@ func TestRefusals(t *testing.T) {
 		}, "true ended without an answer", nil},
 		{"command says something else", func() sftp.Config {
 			c := config(t, s, s.Port, dir)
-			c.Command = []string{"echo", "Welcome to example.org!"}
+			// It stays: of one that has ended already we would say that.
+			c.Command = []string{"sh", "-c", "echo 'Welcome to example.org!'; exec sleep 20"}
 			return c
 		}, "not SFTP", nil},
 		{"connection refused", func() sftp.Config { return config(t, s, "1", dir) }, "connection refused", nil},
