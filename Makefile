@@ -23,14 +23,14 @@ test: setup ## all tests under the race detector, acceptance tests in their shor
 
 race: test ## the same: `make test` runs everything under the race detector
 
-lint: ## gofmt, go vet, staticcheck, the architecture rules, the build without cgo
+lint: ## gofmt, go vet, staticcheck, the architecture rules, the builds without cgo and for 32 bits
 	scripts/lint
 
 fuzz: ## every fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
 accept: setup ## acceptance tests in their long form (about half an hour, 6 GiB in /dev/shm)
-	VITRINE_ACCEPT=long go test -count=1 -timeout 3h -v ./scripts/accept
+	VITRINE_ACCEPT=long go test -count=1 -timeout 3h -v ./scripts/accept ./repo/retention
 
 bench: setup build ## measure against Debian's restic, write scripts/bench/RESULTS.md (RUNS=1 ONLY=mount,large DATA=directory)
 	go run ./scripts/bench -vitrine bin/vitrine $(if $(RUNS),-runs $(RUNS)) $(if $(ONLY),-only $(ONLY)) $(if $(DATA),-data "$(DATA)")

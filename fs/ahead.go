@@ -116,9 +116,9 @@ func (l *aheadLoad) flush(ctx context.Context) {
 				took = time.Since(began) // all of them are here
 			}
 			if _, cached := l.blobs.Peek(l.hs[i]); !cached { // else a reader was faster
-				l.spare.take()
-				plain, err := open(nil)
-				l.spare.put()
+				var plain []byte
+				var err error
+				l.spare.guess(func() { plain, err = open(nil) })
 				if err == nil { // an error is the reader's to see
 					l.blobs.Put(l.hs[i], plain)
 					l.fetched(l.hs[i].ID, len(plain), &l.stats.push)

@@ -72,7 +72,9 @@ func child(mode string, args []string) int {
 	case "readers":
 		err = stallingReaders(args[0], args[1])
 	case "serve":
-		err = serveUntilKilled(args[0])
+		err = serveUntilKilled(args[0], Options{})
+	case "serve others":
+		err = serveUntilKilled(args[0], Options{AllowOther: true})
 	default:
 		err = fmt.Errorf("no such mode: %q", mode)
 	}
@@ -219,11 +221,11 @@ func TestRow21InterruptedReaders(t *testing.T) {
 }
 
 // serveUntilKilled serves a small tree until its standard input ends.
-func serveUntilKilled(dir string) error {
+func serveUntilKilled(dir string, o Options) error {
 	t := &childTB{}
 	src := treetest.New(t)
 	src.AddSnapshot(time.Now(), src.Tree(src.File("f", "x")), nil)
-	s, err := Mount(context.Background(), dir, src, Options{})
+	s, err := Mount(context.Background(), dir, src, o)
 	if err != nil {
 		return err
 	}

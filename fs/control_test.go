@@ -2,11 +2,11 @@ package fs
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +17,7 @@ import (
 
 	"vitrine/fs/tree"
 	"vitrine/fs/tree/treetest"
+	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 )
@@ -144,10 +145,13 @@ func TestStatusFile(t *testing.T) {
 	src.AddSnapshot(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC), src.Tree(src.Dir("d", many...), bad), nil)
 	src.AddSnapshot(time.Date(2021, 1, 2, 3, 4, 5, 0, time.UTC), src.Tree(many[0]), nil)
 	lost := blob.Handle{Type: blob.Data, ID: bad.Content[1]}
-	src.Break(lost, errors.New("bits have rotten"))
+	src.Break(lost, fmt.Errorf("bits have rotten: %w", repo.ErrCorrupt))
+	var waiting atomic.Int64
 	dir, server := mountServer(t, src, Options{
 		CacheBytes: 32 << 20, RepoName: "rest:host/path", RepoID: "0123",
-		Traffic: func() Traffic { return Traffic{Requests: 5} },
+		Traffic: func() Traffic {
+			return Traffic{Requests: 5, Waiting: int(waiting.Load()), WaitingSince: time.Unix(7e8, 0)}
+		},
 	})
 	before := readStatus(t, dir)
 	if before.Version != StatusVersion || before.Repository != (RepositoryStatus{"0123", "rest:host/path"}) ||
@@ -165,13 +169,20 @@ func TestStatusFile(t *testing.T) {
 		after.Memory.UsedBytes == 0 || after.Memory.ResidentBytes == 0 || after.UptimeSeconds <= before.UptimeSeconds {
 		t.Errorf("after 200 files: %+v", after)
 	}
+	if after.Outages != (OutageStatus{}) {
+		t.Errorf("outages: %+v", after.Outages)
+	}
+	waiting.Store(3)
+	if o := readStatus(t, dir).Outages; o.Waiting != 3 || o.Since == nil || !o.Since.Equal(time.Unix(7e8, 0)) {
+		t.Errorf("outages with requests that wait: %+v", o)
+	}
 	if len(after.Damage.Listed) != 1 || after.Damage.Total != 1 {
 		t.Fatalf("damage: %+v", after.Damage)
 	}
 	d := after.Damage.Listed[0]
 	d.Time = time.Time{}
 	want := Damage{
-		Path: `/snapshots/2020-01-02T03:04:05Z/b\xff` + "\nad", From: 5, To: 5 + uint64(len(broken)),
+		Path: `/snapshots/2020-01-02T03:04:05Z/b\xff` + "\nad", What: fmt.Sprintf("bytes 5 to %d", 5+len(broken)), From: 5, To: 5 + uint64(len(broken)),
 		Blob: lost.ID.String(), Pack: d.Pack, Error: d.Error,
 	}
 	if diff := cmp.Diff(want, d); diff != "" || len(d.Pack) != 64 || !strings.Contains(d.Error, "rotten") {

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,13 +23,17 @@ import (
 // moment it answers, and then unmounts it, would find it busy because of us.
 func newServer(raw fuse.RawFileSystem, dir string, o *fuse.MountOptions) (*fuse.Server, error) {
 	if !o.DirectMountStrict {
-		return fuse.NewServer(raw, dir, o) // fusermount gives us a descriptor that is not inherited
+		fd, err := fusermount(dir, o)
+		if err != nil {
+			return nil, err
+		}
+		return fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), o) // which then mounts nothing itself
 	}
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	server, err := fuse.NewServer(raw, dir, o)
 	if err != nil {
-		return nil, err
+		return nil, rootAdvice(err)
 	}
 	return server, keepFromChildren("/dev/fuse")
 }

@@ -232,9 +232,9 @@ func detach(dir string, lazy bool) error {
 		return err
 	}
 	// Other users than root go through the set-uid program that mounted it.
-	helper := "fusermount3"
-	if _, err := exec.LookPath(helper); err != nil {
-		helper = "fusermount" // of the older libfuse
+	helper, err := fusermountProgram()
+	if err != nil {
+		return err
 	}
 	out, err := exec.Command(helper, arg, dir).CombinedOutput()
 	if err == nil {

@@ -26,7 +26,7 @@ func checkMountPoint(dir string, o *Options) (string, error) {
 	if errors.Is(err, unix.ENOTCONN) {
 		return "", deadMount(dir)
 	} else if err != nil {
-		return "", fmt.Errorf("mount point: %w", err)
+		return "", noMountPoint(dir, err)
 	}
 	info, err := os.Stat(abs)
 	switch {
@@ -53,6 +53,15 @@ func checkMountPoint(dir string, o *Options) (string, error) {
 		return abs, nil
 	}
 	return abs, checkEmpty(abs)
+}
+
+// noMountPoint says what to do about a directory that is not there. A symbolic link to nowhere is there: mkdir
+// would fail.
+func noMountPoint(dir string, err error) error {
+	if _, statErr := os.Lstat(dir); errors.Is(err, unix.ENOENT) && errors.Is(statErr, unix.ENOENT) {
+		return fmt.Errorf("mount point %s: %w; make it first: mkdir -p %s", dir, unix.ENOENT, dir)
+	}
+	return fmt.Errorf("mount point %s: %w", dir, err)
 }
 
 func deadMount(dir string) error {

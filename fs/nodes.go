@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"errors"
-	iofs "io/fs"
 	"log/slog"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"vitrine/cache/blobcache"
 	"vitrine/fs/tree"
 	"vitrine/repo/blob"
+	"vitrine/repo/snapshot"
 )
 
 const (
@@ -44,6 +44,7 @@ type nodes struct {
 	spare  *turns // of the processors
 	log    *slog.Logger
 	told   recent[blob.ID] // blobs whose loss is in the log
+	vain   vain
 	stats  stats
 
 	// base gives the context of requests, which bring none of their own. It has no end:
@@ -145,7 +146,7 @@ func (n *nodes) list(in *fuse.ReadIn, add func(fuse.DirEntry, *tree.Attr) bool, 
 		n.dirs.noteListed(in.Pid, dir)
 	}
 	err := n.tree.List(n.base(), dir, off-dotEntries, func(next uint64, name string, a *tree.Attr) bool {
-		added := add(fuse.DirEntry{Name: name, Ino: a.Ino, Mode: unixMode(a.Mode), Off: next + dotEntries}, a)
+		added := add(fuse.DirEntry{Name: name, Ino: a.Ino, Mode: snapshot.UnixMode(a.Mode), Off: next + dotEntries}, a)
 		if added && !hold {
 			n.tree.Forget(a.ID, 1)
 		}
@@ -217,7 +218,15 @@ func (n *nodes) fail(operation string, id tree.NodeID, err error) fuse.Status {
 	if st == fuse.EIO && !closing(err) {
 		path := n.tree.Path(n.base(), id)
 		n.log.Error("cannot "+operation, "path", path, "err", err)
-		n.stats.damage.add(id, 0, func() Damage { return Damage{Path: path, Error: err.Error()} })
+		if !isDamage(err) {
+			n.stats.outages.add(path, err)
+			return st
+		}
+		what := "the directory"
+		if _, _, isFile := tree.FilePlace(id); isFile {
+			what = "the file"
+		}
+		n.stats.damage.add(id, 0, func() Damage { return Damage{Path: path, What: what, Error: err.Error()} })
 	}
 	return st
 }
@@ -250,38 +259,9 @@ func fillAttr(out *fuse.Attr, a *tree.Attr) {
 		Ino: a.Ino, Size: a.Size, Blocks: a.Blocks,
 		Atime: uint64(a.ATime.Sec), Mtime: uint64(a.MTime.Sec), Ctime: uint64(a.CTime.Sec),
 		Atimensec: a.ATime.Nsec, Mtimensec: a.MTime.Nsec, Ctimensec: a.CTime.Nsec,
-		Mode: unixMode(a.Mode), Nlink: a.Nlink, Owner: fuse.Owner{Uid: a.UID, Gid: a.GID},
+		Mode: snapshot.UnixMode(a.Mode), Nlink: a.Nlink, Owner: fuse.Owner{Uid: a.UID, Gid: a.GID},
 		Rdev: kernelDevice(a.Device), Blksize: block,
 	}
-}
-
-// unixMode turns a mode into st_mode.
-func unixMode(m iofs.FileMode) uint32 {
-	mode := uint32(m.Perm())
-	if m&iofs.ModeSetuid != 0 {
-		mode |= unix.S_ISUID
-	}
-	if m&iofs.ModeSetgid != 0 {
-		mode |= unix.S_ISGID
-	}
-	if m&iofs.ModeSticky != 0 {
-		mode |= unix.S_ISVTX
-	}
-	switch {
-	case m&iofs.ModeDir != 0:
-		return mode | unix.S_IFDIR
-	case m&iofs.ModeSymlink != 0:
-		return mode | unix.S_IFLNK
-	case m&iofs.ModeCharDevice != 0:
-		return mode | unix.S_IFCHR
-	case m&iofs.ModeDevice != 0:
-		return mode | unix.S_IFBLK
-	case m&iofs.ModeNamedPipe != 0:
-		return mode | unix.S_IFIFO
-	case m&iofs.ModeSocket != 0:
-		return mode | unix.S_IFSOCK
-	}
-	return mode | unix.S_IFREG
 }
 
 // kernelDevice turns an st_rdev of libc, 64 bits, into the kernel's form of 32: 12 bits

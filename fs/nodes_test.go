@@ -326,21 +326,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-func TestUnixModes(t *testing.T) {
-	for mode, want := range map[iofs.FileMode]uint32{
-		0o644:                                  unix.S_IFREG | 0o644,
-		iofs.ModeDir | iofs.ModeSticky | 0o777: unix.S_IFDIR | 0o1777,
-		iofs.ModeSetuid | iofs.ModeSetgid:      unix.S_IFREG | 0o6000,
-		iofs.ModeSymlink | 0o777:               unix.S_IFLNK | 0o777,
-		iofs.ModeDevice | 0o600:                unix.S_IFBLK | 0o600,
-		iofs.ModeDevice | iofs.ModeCharDevice:  unix.S_IFCHR,
-		iofs.ModeNamedPipe:                     unix.S_IFIFO,
-		iofs.ModeSocket:                        unix.S_IFSOCK,
-	} {
-		if got := unixMode(mode); got != want {
-			t.Errorf("%v: %#o, want %#o", mode, got, want)
-		}
-	}
+func TestKernelDevices(t *testing.T) {
 	for _, d := range [][2]uint32{{0, 0}, {1, 3}, {8, 255}, {8, 256}, {4095, 1<<20 - 1}} {
 		// The kernel takes it apart again like this (new_decode_dev).
 		k := kernelDevice(unix.Mkdev(d[0], d[1]))

@@ -357,9 +357,9 @@ func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.NextFile,
 		if p.passed(s, f.Entry) {
 			return true
 		}
-		p.spare.take()
-		plain, err := open(buf)
-		p.spare.put()
+		var plain []byte
+		var err error
+		p.spare.guess(func() { plain, err = open(buf) })
 		if err != nil {
 			return true // the reader will see it, and tell the log
 		}

@@ -20,7 +20,7 @@ import (
 // Read answers read(2), mostly on behalf of the kernel's readahead. A reply that is shorter than
 // asked for would tell the kernel that the file ends there, so a range of which a part cannot be
 // read is an error as a whole; the kernel then asks again for just the page that somebody
-// waits for.
+// waits for (see vain).
 func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
 	n.awake.note()
 	id, ctx := tree.NodeID(in.NodeId), n.base()
@@ -31,7 +31,11 @@ func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadRes
 	if n.dirs != nil && in.Offset == 0 {
 		n.dirs.noteRead(in.Pid, id)
 	}
-	r, err := n.readRange(ctx, id, l, in.Offset, in.Offset+uint64(in.Size))
+	from, to := in.Offset, in.Offset+uint64(in.Size)
+	if err := n.vain.take(id, from); err != nil {
+		return nil, status(err)
+	}
+	r, err := n.readRange(ctx, id, l, from, to)
 	if err != nil {
 		return nil, status(err)
 	}
@@ -55,6 +59,7 @@ func (n *nodes) readRange(ctx context.Context, id tree.NodeID, l *tree.Layout, f
 		plain, ref, err := n.chunk(ctx, l, &c)
 		if err != nil {
 			r.Done()
+			n.vain.put(id, from, to, err)
 			n.tellLoss(ctx, id, &c, err)
 			return nil, err
 		}
@@ -188,7 +193,11 @@ func (n *nodes) tellLoss(ctx context.Context, id tree.NodeID, c *tree.Chunk, err
 	if closing(err) {
 		return
 	}
-	n.stats.damage.add(id, c.Start, func() Damage { return n.describe(ctx, id, c, err) })
+	if isDamage(err) {
+		n.stats.damage.add(id, c.Start, func() Damage { return n.describe(ctx, id, c, err) })
+	} else {
+		n.stats.outages.add(n.tree.Path(ctx, id), err)
+	}
 	if !n.told.add(c.ID) {
 		return
 	}
@@ -198,7 +207,7 @@ func (n *nodes) tellLoss(ctx context.Context, id tree.NodeID, c *tree.Chunk, err
 }
 
 func (n *nodes) describe(ctx context.Context, id tree.NodeID, c *tree.Chunk, err error) Damage {
-	d := Damage{Path: n.tree.Path(ctx, id), From: c.Start, To: c.End, Blob: c.ID.String(), Error: err.Error()}
+	d := Damage{Path: n.tree.Path(ctx, id), What: fmt.Sprintf("bytes %d to %d", c.Start, c.End), From: c.Start, To: c.End, Blob: c.ID.String(), Error: err.Error()}
 	if loc, ok, err := n.src.LookupBlob(blob.Handle{Type: blob.Data, ID: c.ID}); ok && err == nil {
 		d.Pack = loc.Pack.String()
 	}

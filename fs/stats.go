@@ -20,9 +20,10 @@ type stats struct {
 	// pushed is what was put into the kernel's page cache before anybody asked: files and bytes.
 	pushed amount
 
-	unread unread // what ahead and push brought and no read wanted yet
-	reads  latencies
-	damage damages
+	unread  unread // what ahead and push brought and no read wanted yet
+	reads   latencies
+	damage  damages
+	outages outages
 
 	refreshMu sync.Mutex // guards refresh
 	refresh   refreshStatus

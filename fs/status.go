@@ -15,7 +15,10 @@ import (
 
 // StatusVersion is the version of the form of Status. It grows when a field gets another meaning or
 // goes; new fields may come at any time.
-const StatusVersion = 1
+//
+// Version 2: damage has only what is damaged or missing; reads that failed while the store was away were in it
+// before, and are counted in outages now.
+const StatusVersion = 2
 
 // Status is what a mount tells about itself, in .vitrine/status as JSON. Counters are since the
 // mount began. Nothing in it opens the repository.
@@ -35,6 +38,7 @@ type Status struct {
 	Snapshots SnapshotsStatus `json:"snapshots"`
 	Refresh   RefreshStatus   `json:"refresh"`
 	Damage    DamageStatus    `json:"damage"`
+	Outages   OutageStatus    `json:"outages"`
 }
 
 // RepositoryStatus says which repository is shown.
@@ -108,6 +112,11 @@ type Traffic struct {
 	IndexFiles int64 `json:"index_files"`
 	// Seconds is the sum of how long each request took.
 	Seconds float64 `json:"seconds"`
+
+	// Waiting are the requests that have failed and are being made again, and since when there have always been
+	// some. They are shown among Outages.
+	Waiting      int       `json:"-"`
+	WaitingSince time.Time `json:"-"`
 }
 
 // ReadStatus tells how long the kernel waited for contents of files. What it finds in its own cache
@@ -151,9 +160,21 @@ type RefreshStatus struct {
 	Error         string    `json:"error"` // "" when it worked
 }
 
-// DamageStatus lists what could not be read.
+// OutageStatus tells what a store does that does not answer. Count are the requests of programs that failed
+// of it, which work again when the store does; those for contents are among ReadStatus.Errors too.
+type OutageStatus struct {
+	Count int64    `json:"count"`
+	Last  *Failure `json:"last"` // null when there was none
+
+	// Waiting are requests to the store that have failed and are being made again now; whoever needs their answers
+	// waits. Since is when the first of them failed, null when there are none.
+	Waiting int        `json:"waiting"`
+	Since   *time.Time `json:"since"`
+}
+
+// DamageStatus lists what is damaged or missing in the repository, as far as the mount met it.
 type DamageStatus struct {
-	Total  int      `json:"total"`  // ranges told apart, at most 65536
+	Total  int      `json:"total"`  // ranges and nodes told apart, at most 65536
 	Listed []Damage `json:"listed"` // the first maxDamages
 }
 
@@ -182,11 +203,15 @@ func (s *Server) Status() Status {
 	for _, id := range held.Open[:min(len(held.Open), maxOpenIDs)] {
 		st.Snapshots.OpenIDs = append(st.Snapshots.OpenIDs, id.Short())
 	}
+	st.Damage.Listed, st.Damage.Total = n.stats.damage.all()
+	st.Outages = n.stats.outages.status()
 	if s.traffic != nil {
 		t := s.traffic()
 		st.Backend = &t
+		if st.Outages.Waiting = t.Waiting; t.Waiting > 0 {
+			st.Outages.Since = &t.WaitingSince
+		}
 	}
-	st.Damage.Listed, st.Damage.Total = n.stats.damage.all()
 	return st
 }
 

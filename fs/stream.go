@@ -3,6 +3,7 @@ package fs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"vitrine/fs/readahead"
 	"vitrine/fs/tree"
 	"vitrine/repo"
+	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 )
 
@@ -172,12 +174,8 @@ type flight struct {
 	span     repo.Span
 	entries  []blob.Entry
 	promises []*blobcache.Promise
-	away     bool // the store did not answer, and that was waited for
+	away     bool // the store was waited for in vain
 }
-
-// awayAfter is how long a request that fails must have taken for the store being away, rather than
-// something wrong with a part of what was asked for.
-const awayAfter = 5 * time.Second
 
 // reserve promises the chunks of a span that are still missing and ahead of the reader; nil when
 // there are none or there is no room.
@@ -213,9 +211,8 @@ func (s *streamer) passed(id tree.NodeID, part readahead.Range) bool {
 // bring makes the request, keeps the promises and gives the slot back.
 func (s *streamer) bring(ctx context.Context, f *flight) {
 	sealed := s.chunks.Borrow(f.span.LengthBytes)[:f.span.LengthBytes]
-	began := time.Now()
 	err := s.read(ctx, f, sealed)
-	f.away = err != nil && !repo.IsLost(err) && time.Since(began) > awayAfter
+	f.away = errors.Is(err, backend.ErrAway)
 	var left atomic.Int64
 	left.Store(int64(len(f.promises)))
 	for i, p := range f.promises {
@@ -231,9 +228,7 @@ func (s *streamer) bring(ctx context.Context, f *flight) {
 	}
 	ctx = context.WithValue(ctx, guessed{}, true)
 	for _, p := range f.promises {
-		s.spare.take()
-		p.Run(ctx)
-		s.spare.put()
+		s.spare.guess(func() { p.Run(ctx) })
 	}
 }
 
@@ -266,11 +261,15 @@ func (s *streamer) open(ctx context.Context, f *flight, i int, sealed []byte, re
 		return nil, readErr // whoever asks anew will wait again
 	}
 	if s.spans != nil && readErr == nil {
-		if ctx.Value(guessed{}) == nil {
+		waited := ctx.Value(guessed{}) == nil
+		if waited {
 			s.spare.takeFirst()
-			defer s.spare.putFirst()
 		}
-		if plain, err := s.spans.DecodeBlob(e, f.span.Sealed(sealed, e.Location), buf); err == nil {
+		plain, err := s.spans.DecodeBlob(e, f.span.Sealed(sealed, e.Location), buf)
+		if waited {
+			s.spare.putFirst() // not later: the store may be away
+		}
+		if err == nil {
 			s.count(e.ID, len(plain), s.ahead)
 			return plain, nil
 		}

@@ -39,6 +39,17 @@ func (t *turns) take() { t.wait(&t.patient) }
 
 func (t *turns) put() { t.end(&t.guesses) }
 
+// guess does work that decodes what nobody waits for yet, when its turn has come. Work that comes to read from the
+// store keeps the turn for no longer than leaseLimit.
+func (t *turns) guess(work func()) {
+	t.take()
+	limit := time.AfterFunc(leaseLimit, t.put)
+	work()
+	if limit.Stop() {
+		t.put()
+	}
+}
+
 // takeFirst waits for a turn to decode what somebody waits for; putFirst ends it.
 func (t *turns) takeFirst() { t.wait(&t.waiting) }
 

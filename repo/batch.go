@@ -2,10 +2,13 @@ package repo
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 )
 
@@ -26,7 +29,8 @@ type OpenBlob func(buf []byte) ([]byte, error)
 // in less time than one by one, open decodes some of the next blobs too: two blobs at first, then
 // twice as many each time, up to DecodeTogether; when use did not want all of them, it begins with two again.
 // What cannot be read together with others (unknown, damaged, its pack gone, very large) open gets as
-// ReadBlob does, and its errors are those of ReadBlob.
+// ReadBlob does, and its errors are those of ReadBlob. Of a store that does not answer open says so at once:
+// that has been waited for already.
 func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open OpenBlob) bool) {
 	locs := make([]blob.Location, len(hs)) // zero where ReadBlob is to do it
 	for i, h := range hs {
@@ -34,8 +38,8 @@ func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i
 			locs[i] = loc
 		}
 	}
-	o := &opener{r: r, hs: hs, locs: locs, sealed: make([][]byte, len(hs)), most: 1, plain: getSealed()}
-	buffers := append(r.readSpans(ctx, PlanSpans(locs, batchLimits), hs, locs, o.sealed), o.plain)
+	o := &opener{r: r, hs: hs, locs: locs, sealed: make([][]byte, len(hs)), failed: make([]error, len(hs)), most: 1, plain: getSealed()}
+	buffers := append(o.readSpans(ctx, PlanSpans(locs, batchLimits)), o.plain)
 	defer func() {
 		for _, b := range buffers {
 			putSealed(b)
@@ -54,6 +58,7 @@ type opener struct {
 	hs     []blob.Handle
 	locs   []blob.Location
 	sealed [][]byte // nil: it could not be read with the others, or is in a batch already
+	failed []error  // why the store did not give a blob: it will not to ReadBlob either
 
 	// The batch that was decoded last: from one blob that was asked for up to some that
 	// follow it.
@@ -67,6 +72,9 @@ type opener struct {
 
 // open is OpenBlob for blob i.
 func (o *opener) open(ctx context.Context, i int, buf []byte) ([]byte, error) {
+	if err := o.failed[i]; err != nil {
+		return nil, failLoad(o.hs[i], o.locs[i], err)
+	}
 	if o.sealed[i] != nil {
 		o.decode(i, buf)
 	}
@@ -115,25 +123,54 @@ func (o *opener) decode(i int, buf []byte) {
 
 // readSpans reads the spans and cuts them into sealed; what cannot be read stays nil there. The
 // buffers go back to the pool when sealed is not needed any more.
-func (r *Repository) readSpans(ctx context.Context, spans []Span, hs []blob.Handle, locs []blob.Location, sealed [][]byte) []*[]byte {
+func (o *opener) readSpans(ctx context.Context, spans []Span) []*[]byte {
 	buffers := make([]*[]byte, len(spans))
 	var g errgroup.Group
 	g.SetLimit(spanParallel)
+	var away away
 	for k := range spans {
 		s := &spans[k]
 		buffers[k] = getSealed()
 		g.Go(func() error {
 			buf := slices.Grow((*buffers[k])[:0], s.LengthBytes)[:s.LengthBytes]
 			*buffers[k] = buf
-			if r.ReadSpan(hinted(ctx, hs[s.Blobs[0]].Type), s, buf) != nil { // packs hold blobs of one type
-				return nil // ReadBlob will say what is wrong, blob by blob
+			err := away.get()
+			if err == nil {
+				err = o.r.ReadSpan(hinted(ctx, o.hs[s.Blobs[0]].Type), s, buf) // packs hold blobs of one type
+				away.learn(err)
 			}
 			for _, i := range s.Blobs {
-				sealed[i] = s.Sealed(buf, locs[i])
+				switch {
+				case err == nil:
+					o.sealed[i] = s.Sealed(buf, o.locs[i])
+				case !IsLost(err): // else ReadBlob will say what is wrong, blob by blob
+					o.failed[i] = err
+				}
 			}
 			return nil
 		})
 	}
 	g.Wait()
 	return buffers
+}
+
+// away knows that the store does not answer: who has not yet asked need not wait for that again.
+type away struct {
+	mu  sync.Mutex
+	err error // guarded by mu
+}
+
+func (a *away) get() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+func (a *away) learn(err error) {
+	if err == nil || backend.IsPermanent(err) || IsLost(err) {
+		return // the next pack may be another matter
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = fmt.Errorf("the store did not answer before: %w", err)
 }

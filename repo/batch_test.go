@@ -2,9 +2,13 @@ package repo_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"vitrine/repo"
 	"vitrine/repo/backend"
@@ -154,4 +158,58 @@ func TestReadBlobsDecodedAhead(t *testing.T) {
 			}
 		}
 	}
+}
+
+// awayStore is a store that goes away, whose wrapper has the patience to ask it for a while.
+type awayStore struct {
+	backend.Backend
+	err   error
+	reads atomic.Int32 // of packs
+}
+
+func (s *awayStore) ReadAt(ctx context.Context, f backend.File, p []byte, offsetBytes int64) error {
+	if s.err == nil {
+		return s.Backend.ReadAt(ctx, f, p, offsetBytes)
+	}
+	s.reads.Add(1)
+	time.Sleep(10 * time.Millisecond) // all that may ask do
+	return s.err
+}
+
+// A store that is away is not waited for with each blob again, nor with each request.
+func TestReadBlobsStoreAway(t *testing.T) {
+	first, be := repotest.New(t, 2)
+	hs := save(t, first, blob.Data, noisy(1, 40, 1<<20)) // 40 MiB: ten requests or more
+	store := &awayStore{Backend: be}
+	r := repotest.Open(t, store)
+	for what, c := range map[string]struct {
+		err  error
+		most int32 // reads
+	}{
+		"unreachable": {errors.New("no route to host"), 4},
+		"time limit":  {context.DeadlineExceeded, 4},
+		"refuses":     {backend.ErrDenied, 20},
+	} {
+		store.err = c.err
+		store.reads.Store(0)
+		calls := 0
+		r.ReadBlobs(t.Context(), hs, func(i int, open repo.OpenBlob) bool {
+			calls++
+			_, err := open(nil)
+			if !errors.Is(err, c.err) || !strings.Contains(err.Error(), hs[i].ID.Short()) {
+				t.Errorf("%s: blob %d: %v", what, i, err)
+			}
+			return true
+		})
+		if n := store.reads.Load(); calls != len(hs) || n == 0 || n > c.most {
+			t.Errorf("%s: %d of %d blobs, %d reads, want at most %d", what, calls, len(hs), n, c.most)
+		}
+	}
+	store.err = nil
+	r.ReadBlobs(t.Context(), hs, func(i int, open repo.OpenBlob) bool {
+		if _, err := open(nil); err != nil {
+			t.Errorf("with the store back: %v", err)
+		}
+		return true
+	})
 }

@@ -13,6 +13,15 @@
 // the next prune takes back, never a reference to something missing. Removal goes the other
 // way round, under an exclusive lock: snapshot → new packs → new index → old index → old packs.
 //
+// Index files come while packs are stored, each when the oldest pack that waits for one is a twelfth as old as the
+// scope (3 s to 10 min), written beside the uploads. Each time the scope also looks what other clients have listed,
+// so that it does not store that too: neither what it reads from then on, nor what waits in packs that are not on
+// their way. What is still stored twice by two clients at work on the same new blobs is what each is storing when
+// they meet (two packs), and what it has stored and not listed (a twelfth of its time).
+//
+// A client that is killed leaves packs that no index file lists. Adopt lists them, from their headers, when the
+// next client of that host finds the dead lock: nothing that was stored is stored again.
+//
 // Readers hold no lock. They list snapshots before they look at the index, and treat a
 // vanished pack as "refresh the index and look again".
 //

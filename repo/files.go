@@ -19,15 +19,15 @@ const maxFileBytes = 1 << 30
 // zstdMark is the first plain byte of a compressed sealed file (FORMAT.md section 2).
 const zstdMark = 0x02
 
-// ListFiles lists the files of a kind, in no particular order. A directory that is not
-// there lists as empty.
+// ListFiles lists the files of a kind, in no particular order. Whether a directory that is not there is an empty one
+// is for the store to know: an error of any class means that nothing is known of the files.
 func (r *Repository) ListFiles(ctx context.Context, kind backend.Kind) ([]backend.Info, error) {
 	var infos []backend.Info
 	err := r.be.List(ctx, kind, func(info backend.Info) error {
 		infos = append(infos, info)
 		return nil
 	})
-	if err != nil && !errors.Is(err, backend.ErrNotExist) {
+	if err != nil {
 		return nil, err
 	}
 	return infos, nil
@@ -70,8 +70,12 @@ func unmark(plain []byte) ([]byte, error) {
 }
 
 // SaveFile seals and stores the JSON plain text of an index, snapshot or lock file and
-// returns its name. When it returns nil the file is durable.
+// returns its name. When it returns nil the file is durable. An index or a snapshot, which name other files, is removed
+// again when the lock does not hold any more behind it (see WithLockCheck).
 func (r *Repository) SaveFile(ctx context.Context, kind backend.Kind, plain []byte) (blob.ID, error) {
+	if err := mayChange(ctx, kind); err != nil {
+		return blob.ID{}, err
+	}
 	marked := plain
 	if r.config.Version >= 2 {
 		marked = r.codec.CompressAlways([]byte{zstdMark}, plain)
@@ -90,11 +94,22 @@ func (r *Repository) SaveFile(ctx context.Context, kind backend.Kind, plain []by
 		}
 	}
 	id := blob.Hash(sealed)
-	return id, r.be.Save(ctx, backend.File{Kind: kind, Name: id.String()}, sealed)
+	if err := r.be.Save(ctx, backend.File{Kind: kind, Name: id.String()}, sealed); err != nil {
+		return id, err
+	}
+	if kind == backend.Index || kind == backend.Snapshot {
+		if err := mayChange(ctx, kind); err != nil {
+			return blob.ID{}, errors.Join(err, r.undoSave(ctx, kind, id))
+		}
+	}
+	return id, nil
 }
 
 // RemoveFile deletes a file of the repository. The caller holds the lock that allows it.
 func (r *Repository) RemoveFile(ctx context.Context, kind backend.Kind, id blob.ID) error {
+	if err := mayChange(ctx, kind); err != nil {
+		return err
+	}
 	return r.be.Remove(ctx, backend.File{Kind: kind, Name: id.String()})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
@@ -21,6 +22,9 @@ type Index interface {
 	// Locations returns all places of the blob, in no particular order, so that one damaged
 	// pack does not lose a blob that another one holds, too. It may be called as Lookup may.
 	Locations(h blob.Handle) ([]blob.Location, error)
+	// Packs calls fn with each pack that an index file known lists, some of them several times. It may
+	// be called as Lookup may. When it fails, fn may have been called with some of them.
+	Packs(fn func(blob.ID)) error
 	// Refresh loads index files that are new and forgets those that are gone. Parallel
 	// calls share the work.
 	Refresh(ctx context.Context) error
@@ -30,7 +34,12 @@ type Index interface {
 
 // IndexFiles lists the index files in the repository.
 func (r *Repository) IndexFiles(ctx context.Context) ([]backend.Info, error) {
-	return r.ListFiles(ctx, backend.Index)
+	infos, err := r.ListFiles(ctx, backend.Index)
+	if err == nil {
+		listed := slices.Clone(infos) // those are the caller's
+		r.indexFiles.Store(&listed)
+	}
+	return infos, err
 }
 
 // LoadIndexFile calls fn for each entry of an index file, from one goroutine. An error of

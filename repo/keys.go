@@ -55,13 +55,13 @@ func findKey(ctx context.Context, be backend.Backend, password []byte, hint stri
 	}
 	switch {
 	case len(damaged) == len(names):
-		return nil, blob.ID{}, fmt.Errorf("%s: no usable key file: %s", be.Location(), strings.Join(damaged, "; "))
+		return nil, blob.ID{}, fmt.Errorf("%s: no usable key file, put one back from a copy of the repository: %s", be.Location(), strings.Join(damaged, "; "))
 	case len(damaged) > 0:
-		return nil, blob.ID{}, fmt.Errorf("%w, or its key file is damaged: %s", ErrWrongPassword, strings.Join(damaged, "; "))
+		return nil, blob.ID{}, fmt.Errorf("%w of %s, or its key file is damaged: %s", ErrWrongPassword, be.Location(), strings.Join(damaged, "; "))
 	case tooMany:
-		return nil, blob.ID{}, fmt.Errorf("%w for the first %d keys tried; name yours with --key-hint", ErrWrongPassword, maxKeys)
+		return nil, blob.ID{}, fmt.Errorf("%w or no key found: none of the first %d keys of %s opens with it; name yours with --key-hint", ErrWrongPassword, maxKeys, be.Location())
 	}
-	return nil, blob.ID{}, fmt.Errorf("%w or no key found", ErrWrongPassword)
+	return nil, blob.ID{}, fmt.Errorf("%w or no key found: no key of %s opens with it", ErrWrongPassword, be.Location())
 }
 
 func tryKey(ctx context.Context, be backend.Backend, name string, password []byte) (*seal.Key, blob.ID, error) {

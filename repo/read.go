@@ -31,7 +31,8 @@ func putSealed(p *[]byte) {
 // ReadBlob returns the plain bytes of a blob, appended to buf[:0]; the result may share
 // buf's memory. They are verified against the blob's ID. When the index does not know the
 // blob, or its pack is gone, the index is refreshed and asked again: another client may have
-// pruned. A copy that is damaged or gone makes it try the others that the index knows.
+// pruned. A copy that is damaged or gone makes it try the others that the index knows, and one that was gone and that the
+// index still names is tried once more.
 // ErrBlobMissing and ErrCorrupt are the classes of what is lost.
 func (r *Repository) ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
 	loc, known, err := r.LookupBlob(h)
@@ -41,40 +42,63 @@ func (r *Repository) ReadBlob(ctx context.Context, h blob.Handle, buf []byte) ([
 	return r.readBlob(ctx, h, loc, known, buf)
 }
 
+// moves bounds how often the index is refreshed for one blob: as often as a blob may be moved by prunes while it is read.
+const moves = 5
+
 // readBlob is ReadBlob for a blob that the index knows to be at loc, if it knows it.
 func (r *Repository) readBlob(ctx context.Context, h blob.Handle, loc blob.Location, known bool, buf []byte) ([]byte, error) {
-	var lost error // why loc did not do
-	if known {
+	var lost error // why no place so far did
+	var tried []blob.Location
+	stale := !known
+	try := func(loc blob.Location) ([]byte, error) {
 		plain, err := r.ReadBlobAt(ctx, h, loc, buf)
-		if err == nil || !IsLost(err) {
+		if err != nil {
+			lost = errors.Join(lost, err)
+			tried = append(tried, loc)
+			stale = stale || errors.Is(err, backend.ErrNotExist)
+		}
+		return plain, err
+	}
+	if known {
+		if plain, err := try(loc); err == nil || !IsLost(err) {
 			return plain, err
 		}
-		lost = err
 	}
-	if !known || errors.Is(lost, backend.ErrNotExist) {
-		if err := r.index.Refresh(ctx); err != nil {
-			return nil, fmt.Errorf("load %v: %w", h, errors.Join(lost, err))
-		}
-	}
-	locs, err := r.locations(h)
-	if err != nil {
-		return nil, err
-	}
-	if len(locs) == 0 {
-		return nil, fmt.Errorf("load %v: %w", h, errors.Join(ErrBlobMissing, lost))
-	}
-	for _, other := range locs {
-		if known && other == loc {
-			continue
-		}
-		plain, err := r.ReadBlobAt(ctx, h, other, buf)
-		if err == nil {
-			if errors.Is(lost, ErrCorrupt) {
-				r.log.Warn("a blob was read from another copy; `vitrine check --read-data` tells what is damaged", "error", lost)
+	for round := range moves {
+		if stale {
+			if err := r.index.Refresh(ctx); err != nil {
+				return nil, fmt.Errorf("load %v: %w", h, NotLost(err, lost))
 			}
-			return plain, nil
 		}
-		if lost = errors.Join(lost, err); !IsLost(err) {
+		stale = false
+		locs, err := r.locations(h)
+		if err != nil {
+			return nil, err
+		}
+		if len(locs) == 0 {
+			return nil, fmt.Errorf("load %v: %w", h, errors.Join(ErrBlobMissing, lost))
+		}
+		if round == 0 && errors.Is(lost, backend.ErrNotExist) && slices.Contains(locs, loc) {
+			// Nobody has pruned, so that the pack may be there after all: some stores say for a moment that nothing is.
+			tried, lost = nil, nil
+		}
+		for _, other := range locs {
+			if slices.Contains(tried, other) {
+				continue
+			}
+			before := lost
+			plain, err := try(other)
+			if err == nil {
+				if errors.Is(lost, ErrCorrupt) {
+					r.log.Warn("a blob was read from another copy; `vitrine check --read-data` tells what is damaged", "error", lost)
+				}
+				return plain, nil
+			}
+			if !IsLost(err) {
+				return nil, NotLost(err, before)
+			}
+		}
+		if !stale {
 			break
 		}
 	}
@@ -84,6 +108,15 @@ func (r *Repository) readBlob(ctx context.Context, h blob.Handle, loc blob.Locat
 // IsLost tells whether a copy of a blob is damaged or gone, for which another one may stand in.
 func IsLost(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, backend.ErrNotExist)
+}
+
+// NotLost is err, in whose words stands what was met before, if anything: copies that are lost. It is not of their
+// class: a copy that could not be asked for may be sound, and what is sound must not be taken for lost.
+func NotLost(err, before error) error {
+	if before == nil {
+		return err
+	}
+	return fmt.Errorf("%w (other copies: %v)", err, before)
 }
 
 // locations returns all places of a blob that the index can name.

@@ -3,15 +3,13 @@ package repo
 import (
 	"context"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
@@ -59,16 +57,6 @@ type configJSON struct {
 // KDF holds the scrypt parameters of a new key file.
 type KDF = keyfile.Params
 
-// InitOptions say what Init makes.
-type InitOptions struct {
-	Version    uint        // 0 means DefaultVersion
-	Password   []byte      // of the first key
-	Username   string      // noted in the key file
-	Hostname   string      // noted in the key file
-	Polynomial chunker.Pol // 0 means a random one
-	KDF        KDF         // zero means calibrated for about half a second and at most 60 MiB
-}
-
 // Options say how Open treats the repository. The zero value of each but Password is usable.
 type Options struct {
 	Password []byte
@@ -103,94 +91,10 @@ type Repository struct {
 	verify    bool
 	log       *slog.Logger
 
+	indexFiles atomic.Pointer[[]backend.Info] // what IndexFiles found last; nil before that
+
 	snapshotMu sync.Mutex                     // guards snapshotCache
 	snapshots  map[blob.ID]*snapshot.Snapshot // decoded files; they never change under a name
-}
-
-// Init makes a new repository on an empty backend: a key file, then the config. When one of
-// them cannot be stored the key is removed again.
-func Init(ctx context.Context, be backend.Backend, o InitOptions) (Config, error) {
-	c := Config{Version: o.Version, Polynomial: o.Polynomial}
-	if c.Version == 0 {
-		c.Version = DefaultVersion
-	}
-	if c.Version < MinVersion || c.Version > MaxVersion {
-		return Config{}, fmt.Errorf("%w %d: this program writes versions %d to %d", ErrVersion, c.Version, MinVersion, MaxVersion)
-	}
-	if err := checkVacant(ctx, be); err != nil {
-		return Config{}, err
-	}
-	if c.Polynomial == 0 {
-		var err error
-		if c.Polynomial, err = chunker.RandomPol(); err != nil {
-			return Config{}, fmt.Errorf("choose chunker polynomial: %w", err)
-		}
-	} else if err := c.Polynomial.Check(); err != nil {
-		return Config{}, err
-	}
-	var id [32]byte
-	rand.Read(id[:])
-	c.ID = hex.EncodeToString(id[:])
-
-	master := seal.NewKey()
-	kdf := o.KDF
-	if kdf == (KDF{}) {
-		kdf = keyfile.Calibrate(500*time.Millisecond, 60<<20)
-	}
-	keyBytes, err := keyfile.New(master, o.Password, o.Username, o.Hostname, time.Now(), kdf)
-	if err != nil {
-		return Config{}, fmt.Errorf("make key: %w", err)
-	}
-	keyFile := backend.File{Kind: backend.Key, Name: blob.Hash(keyBytes).String()}
-	plain, err := json.Marshal(configJSON{Version: c.Version, ID: c.ID, ChunkerPolynomial: c.Polynomial.String()})
-	if err != nil {
-		return Config{}, err
-	}
-	err = be.Save(ctx, keyFile, keyBytes)
-	if err == nil {
-		err = be.Save(ctx, backend.File{Kind: backend.Config}, master.Seal(nil, plain))
-	}
-	if err != nil {
-		return Config{}, errors.Join(err, undoInit(context.WithoutCancel(ctx), be, keyFile, master))
-	}
-	return c, nil
-}
-
-// undoInit removes the key of an Init that failed. A Save that fails may have published its file all
-// the same: where the config of this key is, the key must stay.
-func undoInit(ctx context.Context, be backend.Backend, keyFile backend.File, master *seal.Key) error {
-	sealed, err := be.ReadAll(ctx, backend.File{Kind: backend.Config}, maxConfigBytes)
-	if err == nil {
-		if _, err := master.Open(nil, sealed); err == nil {
-			return nil
-		}
-	} else if !errors.Is(err, backend.ErrNotExist) {
-		return err
-	}
-	if err := be.Remove(ctx, keyFile); !errors.Is(err, backend.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// checkVacant refuses a place that holds a repository or the keys of one.
-func checkVacant(ctx context.Context, be backend.Backend) error {
-	_, err := be.Stat(ctx, backend.File{Kind: backend.Config})
-	if err == nil {
-		return fmt.Errorf("%s: %w", be.Location(), ErrExists)
-	}
-	if !errors.Is(err, backend.ErrNotExist) {
-		return err
-	}
-	keys := 0
-	err = be.List(ctx, backend.Key, func(backend.Info) error { keys++; return nil })
-	if err != nil && !errors.Is(err, backend.ErrNotExist) {
-		return err
-	}
-	if keys > 0 {
-		return fmt.Errorf("%s holds %d key file(s) but no config: %w in part; if it is the rest of an interrupted init, delete the files below keys/ and try again", be.Location(), keys, ErrExists)
-	}
-	return nil
 }
 
 // Open reads the config, finds the key that the password opens, and builds the index. The
@@ -231,6 +135,9 @@ func (r *Repository) open(ctx context.Context, o Options) error {
 		return err
 	}
 	if r.config, err = decodeConfig(r.key, sealed); err != nil {
+		if errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("%w; put the file back from a copy of the repository", err)
+		}
 		return fmt.Errorf("%s: config: %w", r.be.Location(), err)
 	}
 	if r.config.Version < 2 {

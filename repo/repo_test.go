@@ -287,7 +287,9 @@ func TestOpenErrors(t *testing.T) {
 	_, be := repotest.New(t, 2)
 	o := repotest.Options()
 	o.Password = []byte("wrong")
-	if _, err := repo.Open(ctx, be, o); !errors.Is(err, repo.ErrWrongPassword) {
+	_, err := repo.Open(ctx, be, o)
+	if !errors.Is(err, repo.ErrWrongPassword) || !strings.HasPrefix(err.Error(), "wrong password or no key found") ||
+		!strings.Contains(err.Error(), be.Location()) { // the first words are restic's, for wrappers
 		t.Errorf("wrong password: %v", err)
 	}
 	if _, err := repo.Open(ctx, mem.New(), repotest.Options()); !errors.Is(err, repo.ErrNoRepository) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -60,9 +61,6 @@ func (r *Repository) Snapshots(ctx context.Context) ([]*snapshot.Snapshot, error
 		}
 		group.Go(func() error {
 			sns[i], errs[i] = r.LoadSnapshot(ctx, id)
-			if errors.Is(errs[i], backend.ErrNotExist) {
-				errs[i] = nil // removed since it was listed
-			}
 			return nil
 		})
 	}
@@ -70,10 +68,53 @@ func (r *Repository) Snapshots(ctx context.Context) ([]*snapshot.Snapshot, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(errs, isMissing) {
+		if err := r.loadMissing(ctx, infos, sns, errs); err != nil {
+			return nil, err
+		}
+	}
 	sns = slices.DeleteFunc(sns, func(sn *snapshot.Snapshot) bool { return sn == nil })
 	r.forgetSnapshots(infos)
 	SortSnapshots(sns)
 	return sns, errors.Join(errs...)
+}
+
+func isMissing(err error) bool { return errors.Is(err, backend.ErrNotExist) }
+
+// loadMissing finds out about snapshots that were listed and then not there. One that a new listing does not name was
+// removed meanwhile, and its error is cleared. Any other is read again, and its error stays if it is still not there:
+// whoever prunes must not take it for removed.
+func (r *Repository) loadMissing(ctx context.Context, infos []backend.Info, sns []*snapshot.Snapshot, errs []error) error {
+	again, err := r.ListFiles(ctx, backend.Snapshot)
+	if err != nil {
+		return err
+	}
+	here := namesOf(again)
+	for i, err := range errs {
+		if !isMissing(err) {
+			continue
+		}
+		errs[i] = nil
+		if !here[infos[i].Name] {
+			continue
+		}
+		id, err := blob.ParseID(infos[i].Name)
+		if err != nil {
+			return err
+		}
+		if sns[i], err = r.LoadSnapshot(ctx, id); err != nil {
+			errs[i] = fmt.Errorf("it is listed, but cannot be read: %w", err)
+		}
+	}
+	return ctx.Err()
+}
+
+func namesOf(infos []backend.Info) map[string]bool {
+	names := make(map[string]bool, len(infos))
+	for _, info := range infos {
+		names[info.Name] = true
+	}
+	return names
 }
 
 // forgetSnapshots drops decoded snapshots whose files are gone.
@@ -83,10 +124,7 @@ func (r *Repository) forgetSnapshots(infos []backend.Info) {
 	if len(r.snapshots) <= len(infos) {
 		return
 	}
-	here := make(map[string]bool, len(infos))
-	for _, info := range infos {
-		here[info.Name] = true
-	}
+	here := namesOf(infos)
 	for id := range r.snapshots {
 		if !here[id.String()] {
 			delete(r.snapshots, id)
@@ -137,4 +175,42 @@ func (r *Repository) SaveSnapshot(ctx context.Context, sn *snapshot.Snapshot) (b
 	}
 	sn.ID = id
 	return id, nil
+}
+
+// undoTime is how long it may take to take back what was half done, also when the context has ended.
+const undoTime = 10 * time.Second
+
+// ReplaceSnapshot stores a snapshot, sets its ID, and then removes the one it replaces. When it fails
+// at least one of the two is there: the old one alone when the new one could not be stored, and
+// possibly both when the old one could not be removed. The caller holds an exclusive lock.
+func (r *Repository) ReplaceSnapshot(ctx context.Context, old blob.ID, sn *snapshot.Snapshot) error {
+	plain, err := sn.Encode()
+	if err != nil {
+		return err
+	}
+	id, err := r.SaveFile(ctx, backend.Snapshot, plain)
+	if err != nil {
+		// It may be there all the same.
+		return errors.Join(err, r.undoSave(ctx, backend.Snapshot, id))
+	}
+	sn.ID = id
+	if err := r.RemoveFile(ctx, backend.Snapshot, old); err != nil && !errors.Is(err, backend.ErrNotExist) {
+		return fmt.Errorf("snapshot %s is stored, but %s, which it replaces, is still there: %w", id.Short(), old.Short(), err)
+	}
+	return nil
+}
+
+// undoSave removes a file whose Save failed, in case it is there; the zero ID is that of one that was not begun. It does not
+// need the lock, which may be what failed: nobody relies on the file yet.
+func (r *Repository) undoSave(ctx context.Context, kind backend.Kind, id blob.ID) error {
+	if id == (blob.ID{}) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	err := r.be.Remove(ctx, backend.File{Kind: kind, Name: id.String()})
+	if err != nil && !errors.Is(err, backend.ErrNotExist) {
+		return fmt.Errorf("a new file may be there, and cannot be removed: %w", err)
+	}
+	return nil
 }

@@ -1,11 +1,10 @@
 package repo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -13,21 +12,22 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
-	"vitrine/repo/internal/compress"
 	"vitrine/repo/internal/indexfile"
 	"vitrine/repo/internal/packfile"
+	"vitrine/repo/internal/sha256x2"
 )
 
 const (
-	// uploads is how many finished packs are stored at a time; each holds about PackBytes of
-	// memory until it is durable.
+	// uploads is how many finished packs are stored at a time. More of them would fill a long line a little better,
+	// but what is under way is what a killed run loses, and what two hosts at once store twice.
 	uploads = 2
-	// An index file is written when it lists indexBlobs blobs or its oldest entry is indexAge
-	// old, so that an interrupted backup can be resumed without storing its blobs again.
-	indexBlobs = 50_000
-	indexAge   = 10 * time.Minute
-	// salvageTime bounds the last index file of a write scope that failed or was interrupted.
-	salvageTime = 10 * time.Second
+	// ready is how many more may wait for that, so that a line is never idle while the next pack is being filled. What
+	// others store meanwhile is still left out of them. Each of both holds about PackBytes of memory.
+	ready = 2
+	// salvageTime bounds the last index file of a write scope that failed or was interrupted. It leaves something of the
+	// 10 s in which a run ends after a signal for removing the lock. It has salvageLeast when the uploads were slow to end.
+	salvageTime  = 8 * time.Second
+	salvageLeast = 2 * time.Second
 )
 
 // Writer stores blobs inside one write scope; see Repository.Write. Its methods may be
@@ -38,12 +38,11 @@ type Writer struct {
 	packers [2]packer // by blob.Type: a version 2 pack holds one type only
 	// upload hands a finished pack to a goroutine of the scope, waiting for a free one. The pack
 	// holds blobs of many callers, so its fate hangs on the scope's context, not on a caller's.
-	upload func(*finished)
-
-	indexMu sync.Mutex // guards the fields below
-	packs   []indexfile.Pack
-	blobs   int       // in packs
-	since   time.Time // when the first of packs was stored
+	upload   func(*finished)
+	slots    chan struct{} // holds a token for each pack that is being stored
+	lister   *lister
+	encoders encoders
+	buffers  packBuffers
 }
 
 // claims is one shard of the blobs that this scope has stored or is storing.
@@ -79,16 +78,26 @@ func (r *Repository) Write(ctx context.Context, fn func(ctx context.Context, w *
 	if err := r.index.Refresh(ctx); err != nil {
 		return fmt.Errorf("refresh index: %w", err)
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(uploads)
-	w := &Writer{r: r}
+	return r.write(ctx, newLister(r), fn)
+}
+
+// write is Write for a lister, whatever the index knows.
+func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.Context, w *Writer) error) error {
+	ending := WatchEnd(ctx)
+	defer ending.Stop()
+	scope, scopeCtx := errgroup.WithContext(ctx)
+	uploading, uploadCtx := errgroup.WithContext(scopeCtx)
+	uploading.SetLimit(uploads + ready)
+	w := &Writer{r: r, lister: l, slots: make(chan struct{}, uploads)}
 	w.upload = func(f *finished) {
-		group.Go(func() error { return w.store(groupCtx, f) })
+		uploading.Go(func() error { return w.store(uploadCtx, f) })
 	}
 	for i := range w.claims {
 		w.claims[i].set = make(map[blob.Handle]struct{})
 	}
-	err := fn(groupCtx, w)
+	working, done := context.WithCancel(scopeCtx)
+	scope.Go(func() error { return w.lister.run(scopeCtx, working) })
+	err := fn(uploadCtx, w)
 	if err == nil {
 		for i := range w.packers {
 			if f := w.packers[i].take(); f != nil {
@@ -96,13 +105,16 @@ func (r *Repository) Write(ctx context.Context, fn func(ctx context.Context, w *
 			}
 		}
 	}
-	uploadErr := group.Wait()
-	if err == nil || errors.Is(err, context.Canceled) && uploadErr != nil {
-		// A failed upload cancels fn; the upload says why.
-		err = uploadErr
+	uploadErr := uploading.Wait()
+	done()
+	// A failed upload cancels fn, a failed index file both; who failed first says why.
+	for _, cause := range []error{uploadErr, scope.Wait()} {
+		if err == nil || errors.Is(err, context.Canceled) && cause != nil {
+			err = cause
+		}
 	}
 	if err == nil {
-		err = w.flushIndex(ctx)
+		err = w.lister.flush(ctx)
 	}
 	if err == nil {
 		return nil
@@ -110,10 +122,17 @@ func (r *Repository) Write(ctx context.Context, fn func(ctx context.Context, w *
 	if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
 		err = context.Cause(ctx)
 	}
-	salvage, cancel := context.WithTimeout(context.WithoutCancel(ctx), salvageTime)
+	salvage, cancel := ending.Context(ctx, salvageTime, salvageLeast)
 	defer cancel()
-	if flushErr := w.flushIndex(salvage); flushErr != nil {
-		r.log.Warn("packs stored by this interrupted run are in no index and will be stored again", "error", flushErr)
+	if flushErr := w.lister.flush(salvage); flushErr != nil {
+		level := slog.LevelWarn
+		if ctx.Err() == nil {
+			level = slog.LevelInfo // err tells of the same trouble, a full disk for example
+		}
+		if salvage.Err() != nil {
+			flushErr = backend.Classed(backend.ErrAway, errors.New("the store does not take the index file in time"))
+		}
+		r.log.Log(salvage, level, "packs stored by this interrupted run are in no index and will be stored again", "error", flushErr)
 	}
 	return err
 }
@@ -148,7 +167,32 @@ func (w *Writer) claim(h blob.Handle) bool {
 // while too many packs wait for the backend. After an error fn has to fail: the blob counts as
 // saved from then on, so that other callers need not wait for it.
 func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved, error) {
-	h := blob.Handle{Type: t, ID: blob.Hash(plain)}
+	return w.save(ctx, blob.Handle{Type: t, ID: blob.Hash(plain)}, plain)
+}
+
+// SaveBlobs is SaveBlob for several blobs, whose hashes take about half the time together. It stops at
+// the first error. saved must not be shorter than plains.
+func (w *Writer) SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, saved []Saved) error {
+	var sums [hashMost][len(blob.ID{})]byte
+	for len(plains) > 0 {
+		n := min(len(plains), hashMost)
+		sha256x2.Sums(sums[:n], plains[:n])
+		for i, plain := range plains[:n] {
+			var err error
+			if saved[i], err = w.save(ctx, blob.Handle{Type: t, ID: sums[i]}, plain); err != nil {
+				return err
+			}
+		}
+		plains, saved = plains[n:], saved[n:]
+	}
+	return nil
+}
+
+// hashMost is how many blobs SaveBlobs hashes together.
+const hashMost = 64
+
+// save is SaveBlob for plain bytes that are hashed already.
+func (w *Writer) save(ctx context.Context, h blob.Handle, plain []byte) (Saved, error) {
 	saved := Saved{ID: h.ID}
 	if err := ctx.Err(); err != nil {
 		return saved, context.Cause(ctx)
@@ -157,64 +201,16 @@ func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved
 	if err != nil || known || !w.claim(h) {
 		return saved, err
 	}
-	pooled := getSealed()
-	defer putSealed(pooled)
-	var plainBytes uint32
-	*pooled, plainBytes, err = w.r.encodeBlob((*pooled)[:0], plain)
+	e := w.encoders.get()
+	defer w.encoders.put(e)
+	sealed, plainBytes, err := e.encode(w.r, plain, false)
 	if err != nil {
 		return saved, fmt.Errorf("save %v: %w", h, err)
 	}
-	entry := blob.Entry{Handle: h, Location: blob.Location{LengthBytes: uint32(len(*pooled)), PlainBytes: plainBytes}}
-	w.packers[t].add(entry, *pooled, w.r.packBytes, w.upload)
-	saved.New, saved.StoredBytes = true, len(*pooled)
+	entry := blob.Entry{Handle: h, Location: blob.Location{LengthBytes: uint32(len(sealed)), PlainBytes: plainBytes}}
+	w.packers[h.Type].add(entry, sealed, w.r.packBytes, w)
+	saved.New, saved.StoredBytes = true, len(sealed)
 	return saved, nil
-}
-
-// StoredBytes returns what the plain bytes would take in a pack, for a run that only tells
-// what it would do.
-func (r *Repository) StoredBytes(plain []byte) (int, error) {
-	pooled := getSealed()
-	defer putSealed(pooled)
-	sealed, _, err := r.encodeBlob((*pooled)[:0], plain)
-	if err != nil {
-		return 0, err
-	}
-	*pooled = sealed
-	return len(sealed), nil
-}
-
-// encodeBlob compresses, seals and, unless told otherwise, verifies. It returns the plain
-// length for the index, which is 0 when the blob is not compressed.
-func (r *Repository) encodeBlob(dst, plain []byte) (sealed []byte, plainBytes uint32, err error) {
-	pooled := getSealed()
-	defer putSealed(pooled)
-	content := plain
-	if out, ok := r.codec.Compress((*pooled)[:0], plain); ok {
-		content, *pooled, plainBytes = out, out, uint32(len(plain))
-	}
-	sealed = r.key.Seal(slices.Grow(dst, len(content)+blob.SealOverheadBytes), content)
-	if !r.verify {
-		return sealed, plainBytes, nil
-	}
-	check := getSealed()
-	defer putSealed(check)
-	again, err := r.key.Open((*check)[:0], sealed)
-	if err == nil {
-		*check = again
-		if plainBytes != 0 {
-			var opened []byte
-			if opened, err = compress.Decompress((*pooled)[:0], again, len(plain)); err == nil {
-				*pooled, again = opened, opened
-			}
-		}
-	}
-	if err == nil && !bytes.Equal(again, plain) {
-		err = errors.New("plain text differs")
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("verify before storing: %w; is the memory of this machine sound?", err)
-	}
-	return sealed, plainBytes, nil
 }
 
 // finished is a pack that takes no more blobs.
@@ -223,22 +219,19 @@ type finished struct {
 	entries []blob.Entry
 }
 
-// packBuffers recycles the buffers of packs that are stored.
-var packBuffers = sync.Pool{New: func() any { return new([]byte) }}
-
 // add appends a sealed blob and hands over the pack when it is full.
-func (p *packer) add(e blob.Entry, sealed []byte, packBytes int, upload func(*finished)) {
+func (p *packer) add(e blob.Entry, sealed []byte, packBytes int, w *Writer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pack == nil {
-		p.pack = slices.Grow((*packBuffers.Get().(*[]byte))[:0], packBytes+packBytes/8)
+		p.pack = w.buffers.get(packBytes)
 	}
 	e.OffsetBytes = uint32(len(p.pack))
 	p.pack = append(p.pack, sealed...)
 	p.entries = append(p.entries, e)
 	p.header += packfile.EntryBytes(e.Compressed())
 	if len(p.pack)+p.header >= packBytes || p.header >= packfile.MaxHeaderBytes/2 {
-		upload(p.takeLocked())
+		w.upload(p.takeLocked())
 	}
 }
 
@@ -258,50 +251,55 @@ func (p *packer) takeLocked() *finished {
 	return f
 }
 
-// store writes a finished pack and notes it for the index.
+// drop takes out the blobs that lookup finds.
+func (f *finished) drop(lookup func(blob.Handle) (blob.Location, bool, error)) error {
+	kept, end := f.entries[:0], 0
+	for _, e := range f.entries {
+		_, known, err := lookup(e.Handle)
+		if err != nil {
+			return err
+		}
+		if known {
+			continue
+		}
+		n := copy(f.pack[end:], f.pack[e.OffsetBytes:e.OffsetBytes+e.LengthBytes])
+		e.OffsetBytes = uint32(end)
+		kept, end = append(kept, e), end+n
+	}
+	f.entries, f.pack = kept, f.pack[:end]
+	return nil
+}
+
+// store writes a finished pack and notes it for the index. What another client has listed since the
+// blobs were packed is left out.
 func (w *Writer) store(ctx context.Context, f *finished) error {
+	if err := mayChange(ctx, backend.Pack); err != nil {
+		return err
+	}
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if w.lister.learned.Load() {
+		if err := f.drop(w.r.LookupBlob); err != nil {
+			return err
+		}
+		if len(f.entries) == 0 {
+			w.buffers.put(f.pack)
+			return nil
+		}
+	}
 	pack := packfile.Finish(f.pack, f.entries, w.r.key)
 	id := blob.Hash(pack)
 	if err := w.r.be.Save(hinted(ctx, f.entries[0].Type), backend.File{Kind: backend.Pack, Name: id.String()}, pack); err != nil {
 		return err
 	}
-	packBuffers.Put(&pack)
+	w.buffers.put(pack)
 	for i := range f.entries {
 		f.entries[i].Pack = id
 	}
-	return w.addToIndex(ctx, indexfile.Pack{ID: id, Blobs: f.entries})
-}
-
-// addToIndex notes a durable pack and writes an index file when one is due.
-func (w *Writer) addToIndex(ctx context.Context, p indexfile.Pack) error {
-	w.indexMu.Lock()
-	if len(w.packs) == 0 {
-		w.since = time.Now()
-	}
-	w.packs = append(w.packs, p)
-	w.blobs += len(p.Blobs)
-	due := w.blobs >= indexBlobs || time.Since(w.since) >= indexAge
-	w.indexMu.Unlock()
-	if !due {
-		return nil
-	}
-	return w.flushIndex(ctx)
-}
-
-// flushIndex writes the packs noted so far as one index file.
-func (w *Writer) flushIndex(ctx context.Context) error {
-	w.indexMu.Lock()
-	packs := w.packs
-	w.packs, w.blobs = nil, 0
-	w.indexMu.Unlock()
-	if len(packs) == 0 {
-		return nil
-	}
-	if _, err := w.r.SaveFile(ctx, backend.Index, indexfile.Append(nil, packs)); err != nil {
-		w.indexMu.Lock()
-		w.packs = append(w.packs, packs...) // for the salvage of Write
-		w.indexMu.Unlock()
-		return fmt.Errorf("write index: %w", err)
-	}
+	w.lister.note(indexfile.Pack{ID: id, Blobs: f.entries})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"vitrine/repo/backend/fault"
 	"vitrine/repo/blob"
 	"vitrine/repo/repotest"
+	"vitrine/repo/snapshot"
 )
 
 // A writer takes its lock after Open has read the index, and may have waited for it while another
@@ -101,8 +103,8 @@ func TestSlowBackendHoldsCallersBack(t *testing.T) {
 		for last := int64(-1); taken.Load() != last; time.Sleep(300 * time.Millisecond) {
 			last = taken.Load()
 		}
-		// Two packs are being stored, and one is full and waits.
-		if got, most := taken.Load(), int64(3*repo.MinPackBytes); got > most {
+		// Two packs are being stored, two are ready, and one more is full.
+		if got, most := taken.Load(), int64(5*repo.MinPackBytes); got > most {
 			t.Errorf("%d MiB were taken in while nothing could be stored, want %d at most", got>>20, most>>20)
 		}
 		close(held.release)
@@ -111,5 +113,127 @@ func TestSlowBackendHoldsCallersBack(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSaveBlobs: several blobs at a time become what they become one by one.
+func TestSaveBlobs(t *testing.T) {
+	r, _ := repotest.New(t, 2)
+	var plains [][]byte
+	for i := range 150 {
+		plains = append(plains, bytes.Repeat([]byte{byte(i % 100)}, i*37%5000)) // some twice
+	}
+	saved := make([]repo.Saved, len(plains))
+	err := r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
+		return w.SaveBlobs(ctx, blob.Data, plains, saved)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[blob.ID]bool{}
+	for i, p := range plains {
+		id := blob.Hash(p)
+		if saved[i].ID != id || saved[i].New == seen[id] {
+			t.Errorf("blob %d: %+v, want %v, new %v", i, saved[i], id, !seen[id])
+		}
+		seen[id] = true
+		got, err := r.ReadBlob(t.Context(), blob.Handle{Type: blob.Data, ID: id}, nil)
+		if err != nil || !bytes.Equal(got, p) {
+			t.Errorf("blob %d: read %d bytes, %v", i, len(got), err)
+		}
+	}
+}
+
+// TestLockCheck: nothing is stored before it is sure that the lock holds, and nothing when it does not.
+func TestLockCheck(t *testing.T) {
+	r, _ := repotest.New(t, 2)
+	lost := errors.New("the lock does not hold")
+	asked := 0
+	ctx := repo.WithLockCheck(t.Context(), func(context.Context) error { asked++; return lost })
+	err := r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
+		_, err := w.SaveBlob(ctx, blob.Data, []byte("content"))
+		return err
+	})
+	if !errors.Is(err, lost) || asked != 1 {
+		t.Errorf("error %v, asked %d times", err, asked)
+	}
+	for _, kind := range []backend.Kind{backend.Pack, backend.Index} {
+		if files, err := r.ListFiles(t.Context(), kind); err != nil || len(files) > 0 {
+			t.Errorf("%v: %d files, %v", kind, len(files), err)
+		}
+		if _, err := r.SaveFile(ctx, kind, []byte("{}")); !errors.Is(err, lost) {
+			t.Errorf("save %v: %v", kind, err)
+		}
+		if err := r.RemoveFile(ctx, kind, blob.ID{1}); !errors.Is(err, lost) {
+			t.Errorf("remove %v: %v", kind, err)
+		}
+	}
+	if id, err := r.SaveFile(ctx, backend.Lock, []byte("{}")); err != nil || r.RemoveFile(ctx, backend.Lock, id) != nil {
+		t.Errorf("a lock is not asked for: %v", err)
+	}
+}
+
+// TestLockLost: a run whose lock is lost lists none of its packs, since others may have removed them.
+func TestLockLost(t *testing.T) {
+	r, _ := repotest.New(t, 2)
+	lost := errors.New("lost")
+	working, lose := context.WithCancelCause(t.Context())
+	ctx := repo.WithLockCheck(working, func(context.Context) error { return context.Cause(working) })
+	err := r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
+		noise, rng := make([]byte, 1<<20), rand.NewChaCha8([32]byte{})
+		for range repo.DefaultPackBytes / len(noise) {
+			rng.Read(noise)
+			if _, err := w.SaveBlob(ctx, blob.Data, noise); err != nil {
+				return err
+			}
+		}
+		for {
+			packs, err := r.ListFiles(t.Context(), backend.Pack)
+			if err != nil {
+				return err
+			}
+			if len(packs) > 0 {
+				lose(lost)
+				return context.Cause(ctx)
+			}
+		}
+	})
+	if !errors.Is(err, lost) {
+		t.Error(err)
+	}
+	if files, err := r.ListFiles(t.Context(), backend.Index); err != nil || len(files) > 0 {
+		t.Errorf("%d index files, %v", len(files), err)
+	}
+}
+
+// TestLockLostDuringSave: what names files that others may have removed since is taken back.
+func TestLockLostDuringSave(t *testing.T) {
+	r, _ := repotest.New(t, 2)
+	lost := errors.New("the lock is lost")
+	asked := 0
+	ctx := repo.WithLockCheck(t.Context(), func(context.Context) error {
+		if asked++; asked%2 == 0 { // after the file was stored
+			return lost
+		}
+		return nil
+	})
+	for _, kind := range []backend.Kind{backend.Index, backend.Snapshot} {
+		id, err := r.SaveFile(ctx, kind, []byte("{}"))
+		if !errors.Is(err, lost) || !id.IsZero() || strings.Contains(err.Error(), "may be there") {
+			t.Errorf("save %v: %v, %v", kind, id, err)
+		}
+	}
+	tree := blob.Hash([]byte("tree"))
+	sn := &snapshot.Snapshot{Time: time.Now(), Tree: &tree}
+	if _, err := r.SaveSnapshot(ctx, sn); !errors.Is(err, lost) || !sn.ID.IsZero() {
+		t.Errorf("SaveSnapshot: %v, %v", sn.ID, err)
+	}
+	for _, kind := range []backend.Kind{backend.Index, backend.Snapshot} {
+		if files, err := r.ListFiles(t.Context(), kind); err != nil || len(files) > 0 {
+			t.Errorf("%v: %d files are left, %v", kind, len(files), err)
+		}
+	}
+	if asked != 6 {
+		t.Errorf("asked %d times, want 6", asked)
 	}
 }

@@ -191,6 +191,15 @@ func (c *Cache[K, V]) Put(key K, value V) {
 	c.insert(key, value, bytes)
 }
 
+// Drop takes a value out that is not good any more. A load under way goes on, and its result is kept.
+func (c *Cache[K, V]) Drop(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.entries[key]; ok {
+		c.remove(e)
+	}
+}
+
 // Stats returns the counters.
 func (c *Cache[K, V]) Stats() Stats {
 	c.mu.Lock()
@@ -227,16 +236,20 @@ func (c *Cache[K, V]) insert(key K, value V, bytes int64) {
 		return
 	}
 	for c.bytes+bytes > c.budgetBytes {
-		oldest := c.recent.prev
-		oldest.unlink()
-		delete(c.entries, oldest.key)
-		c.bytes -= oldest.bytes
+		c.remove(c.recent.prev)
 		c.stats.Evictions++
 	}
 	e := &entry[K, V]{key: key, value: value, bytes: bytes}
 	c.entries[key] = e
 	c.bytes += bytes
 	e.linkAfter(&c.recent)
+}
+
+// remove needs mu.
+func (c *Cache[K, V]) remove(e *entry[K, V]) {
+	e.unlink()
+	delete(c.entries, e.key)
+	c.bytes -= e.bytes
 }
 
 // touch needs mu.

@@ -343,3 +343,17 @@ func BenchmarkMiss(b *testing.B) {
 		}
 	}
 }
+
+func TestDrop(t *testing.T) {
+	c := newStrings(1000)
+	defer c.Close()
+	c.Drop(1)
+	mustGet(t, c, 1, value("old"), "old")
+	mustGet(t, c, 2, value("v"), "v")
+	c.Drop(1)
+	if s := c.Stats(); s.Entries != 1 || s.Bytes != entryOverheadBytes+1 || s.Evictions != 0 {
+		t.Errorf("after Drop: %+v", s)
+	}
+	mustGet(t, c, 1, value("new"), "new")
+	mustGet(t, c, 2, unwanted(t), "v")
+}

@@ -82,7 +82,7 @@ func (d *DB) build(ctx context.Context) (err error) {
 	if c.meta.Parts, err = describe(path); err != nil {
 		return err
 	}
-	gen, err := openGeneration(d.dir, d.core.keys, c.meta, d.core.log)
+	gen, err := openGeneration(d.dir, d.core.keys, c.meta, d.table, d.core.log)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func freeBytes(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err
 	}
-	return int64(st.Bavail) * st.Frsize, nil
+	return int64(st.Bavail) * int64(st.Frsize), nil
 }
 
 // order is the first line of what the child reads, as JSON. Then come the buckets, each as 4

@@ -263,6 +263,11 @@ func (c *core) places(h blob.Handle, fn func(blob.Location) bool) error {
 	if !ok {
 		return nil
 	}
+	return c.with(func(st *state) error { return st.places(&m, key, fn) })
+}
+
+// with calls fn with the state, whose generation stays open during the call.
+func (c *core) with(fn func(*state) error) error {
 	for {
 		st := c.state.Load()
 		if st == nil {
@@ -271,12 +276,27 @@ func (c *core) places(h blob.Handle, fn func(blob.Location) bool) error {
 		if st.gen != nil && !st.gen.acquire() {
 			continue // replaced and closed since; the next Load sees the new state
 		}
-		err := st.places(&m, key, fn)
+		err := fn(st)
 		if st.gen != nil {
 			st.gen.release()
 		}
 		return err
 	}
+}
+
+// packs calls fn with each pack of each index file. Errors are as those of places.
+func (c *core) packs(fn func(blob.ID)) error {
+	return c.with(func(st *state) error {
+		for _, r := range st.runs {
+			for i := range r.packs {
+				fn(r.packs[i].id)
+			}
+		}
+		if st.gen == nil {
+			return nil
+		}
+		return st.gen.listPacks(st.dead, fn)
+	})
 }
 
 // places needs the generation acquired.

@@ -25,6 +25,10 @@ type Options struct {
 	// generation; it has to call BuildMain then. Self is right for a program that does so
 	// itself. Empty: no generation is ever built, existing ones are used.
 	Builder string
+
+	// TableEntries is how large a generation may be that is read into RAM, 33 bytes per entry, when many lookups are made;
+	// 0: never. A backup makes one for each file that has not changed.
+	TableEntries int64
 }
 
 // Self is the running program, also when its file was replaced since.
@@ -54,6 +58,7 @@ type DB struct {
 	core    *core
 	dir     string
 	builder string
+	table   int64 // Options.TableEntries
 
 	kick    chan struct{} // holds one token: maintenance has something to look at
 	closing chan struct{} // closed by Close
@@ -93,6 +98,7 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		core:          newCore(src, k, o.Log),
 		dir:           dir,
 		builder:       o.Builder,
+		table:         o.TableEntries,
 		kick:          make(chan struct{}, 1),
 		closing:       make(chan struct{}),
 		done:          make(chan struct{}),
@@ -138,6 +144,19 @@ func (d *DB) Locations(h blob.Handle) ([]blob.Location, error) {
 		}
 		if err := d.heal(err); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// Packs calls fn with each pack that an index file lists; some may come several times.
+func (d *DB) Packs(fn func(blob.ID)) error {
+	for {
+		err := d.core.packs(fn)
+		if err == nil {
+			return nil
+		}
+		if err := d.heal(err); err != nil {
+			return err
 		}
 	}
 }
@@ -225,7 +244,7 @@ func (d *DB) choose(st *state) *generation {
 		}
 		var gen *generation
 		if err == nil {
-			gen, err = openGeneration(d.dir, d.core.keys, m, d.core.log)
+			gen, err = openGeneration(d.dir, d.core.keys, m, d.table, d.core.log)
 		}
 		switch {
 		case err == nil:

@@ -26,6 +26,7 @@ type generation struct {
 	meta  *meta
 	db    *badger.DB
 	packs *packTable
+	table table
 
 	refs   atomic.Int64
 	closed chan struct{} // closed after Badger is
@@ -86,7 +87,8 @@ const bucketFormat = 1
 
 // openGeneration checks the generation and opens it read-only. Errors are of class errCorrupt when
 // it is not worth keeping, errGone when CURRENT should be read again.
-func openGeneration(dir string, k *keys, m *meta, log *slog.Logger) (_ *generation, err error) {
+// A generation of up to tableEntries may be read into RAM.
+func openGeneration(dir string, k *keys, m *meta, tableEntries int64, log *slog.Logger) (_ *generation, err error) {
 	path := filepath.Join(dir, m.Name)
 	// Until Badger has its own shared lock, ours keeps the directory from being removed.
 	guard, err := flock(path, unix.LOCK_SH)
@@ -102,6 +104,7 @@ func openGeneration(dir string, k *keys, m *meta, log *slog.Logger) (_ *generati
 		return nil, err
 	}
 	g := &generation{meta: m, closed: make(chan struct{}), healed: make(chan struct{})}
+	g.table.mostEntries = tableEntries
 	if g.packs, err = openPacks(filepath.Join(path, packsName), seal, m.Packs); err != nil {
 		return nil, err
 	}
@@ -239,34 +242,73 @@ func (g *generation) lookup(m *masker, key dbKey, dead []bool, fn func(blob.Loca
 	if g.bad.Load() {
 		return &damageError{g, errCorrupt}
 	}
-	err := g.bucket(key.hi>>(64-g.meta.Bits), func(p []byte) error {
-		for ; len(p) > 0; p = p[entryBytes:] {
-			k := storedKey(p)
-			if k.less(key) {
-				continue
-			}
-			if k != key {
-				return nil
-			}
-			e := m.parse(p)
-			row, err := g.packs.row(e.pack)
-			if err != nil {
-				return err
-			}
-			if uint64(row.file) >= uint64(len(g.meta.Files)) {
-				return fmt.Errorf("%w: index file number %d of %d", errCorrupt, row.file, len(g.meta.Files))
-			}
-			if dead != nil && dead[row.file] {
-				continue
-			}
-			if !fn(e.location(row.id)) {
-				return nil
+	t, err := g.fromTable(m)
+	switch {
+	case err != nil:
+	case t != nil:
+		for i := t.find(key); i < len(t.entries) && t.entries[i].key == key && err == nil; i++ {
+			var more bool
+			if more, err = g.place(&t.entries[i], dead, fn); !more {
+				break
 			}
 		}
-		return nil
-	})
+	default:
+		err = g.bucket(key.hi>>(64-g.meta.Bits), func(p []byte) error {
+			for ; len(p) > 0; p = p[entryBytes:] {
+				k := storedKey(p)
+				if k.less(key) {
+					continue
+				}
+				if k != key {
+					return nil
+				}
+				e := m.parse(p)
+				if more, err := g.place(&e, dead, fn); !more {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	if err != nil {
 		return &damageError{g, err}
+	}
+	return nil
+}
+
+// place calls fn with the place of an entry unless it is dead, and reports whether to go on.
+func (g *generation) place(e *entry, dead []bool, fn func(blob.Location) bool) (more bool, err error) {
+	row, err := g.packs.row(e.pack)
+	if err != nil {
+		return false, err
+	}
+	if uint64(row.file) >= uint64(len(g.meta.Files)) {
+		return false, fmt.Errorf("%w: index file number %d of %d", errCorrupt, row.file, len(g.meta.Files))
+	}
+	if dead != nil && dead[row.file] {
+		return true, nil
+	}
+	return fn(e.location(row.id)), nil
+}
+
+// listPacks calls fn with each live pack. The caller holds a reference.
+func (g *generation) listPacks(dead []bool, fn func(blob.ID)) error {
+	if g.bad.Load() {
+		return &damageError{g, errCorrupt}
+	}
+	for page := range uint32(len(g.packs.pages)) {
+		rows, err := g.packs.read(page) // not kept: most of them nobody asks for again
+		if err != nil {
+			return &damageError{g, err}
+		}
+		for _, row := range rows {
+			if uint64(row.file) >= uint64(len(g.meta.Files)) {
+				return &damageError{g, fmt.Errorf("%w: index file number %d of %d", errCorrupt, row.file, len(g.meta.Files))}
+			}
+			if dead == nil || !dead[row.file] {
+				fn(row.id)
+			}
+		}
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func TestConformance(t *testing.T) {
 		}
 		return d, err
 	}
-	// The delta alone, generations in the background, and all in a generation each time.
+	// The delta alone, generations in the background, and all in a generation each time, also one that is read into RAM.
 	t.Run("delta", func(t *testing.T) {
 		indextest.Run(t, func(t *testing.T, src *indextest.Source) (indextest.Index, error) {
 			return openDB(t, src, func(*DB) {})
@@ -207,18 +207,23 @@ func TestConformance(t *testing.T) {
 			return openDB(t, src, alwaysBuild)
 		})
 	})
-	t.Run("generation", func(t *testing.T) {
-		indextest.Run(t, func(t *testing.T, src *indextest.Source) (indextest.Index, error) {
-			d, err := openDB(t, src, alwaysBuild)
-			if err != nil {
-				return nil, err
-			}
-			if d.Stats().IndexFiles > 0 {
-				waitBuilt(t, d)
-			}
-			return settled{d, t}, nil
+	for name, entries := range map[string]int64{"generation": 0, "table": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			indextest.Run(t, func(t *testing.T, src *indextest.Source) (indextest.Index, error) {
+				d, err := openDB(t, src, func(d *DB) {
+					alwaysBuild(d)
+					d.table = entries
+				})
+				if err != nil {
+					return nil, err
+				}
+				if d.Stats().IndexFiles > 0 {
+					waitBuilt(t, d)
+				}
+				return settled{d, t}, nil
+			})
 		})
-	})
+	}
 }
 
 // runSelf returns a command that runs the test binary in another mode.

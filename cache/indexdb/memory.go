@@ -31,6 +31,9 @@ func (m *Memory) Lookup(h blob.Handle) (blob.Location, bool, error) {
 // Locations returns all places of the blob, in no particular order.
 func (m *Memory) Locations(h blob.Handle) ([]blob.Location, error) { return m.core.locations(h) }
 
+// Packs implements repo.Index.
+func (m *Memory) Packs(fn func(blob.ID)) error { return m.core.packs(fn) }
+
 // Refresh implements repo.Index: it lists the index files and reads those that are new.
 func (m *Memory) Refresh(ctx context.Context) error {
 	return m.core.refresh(ctx, func(*state) *generation { return nil })

@@ -41,6 +41,22 @@ type sorted struct {
 	shift uint // 64 less those bits
 }
 
+// newSorted returns room for n entries. slots has one value more than is needed, for sortEntries.
+func newSorted(n int) sorted {
+	width := max(bits.Len(uint(n))-3, 0)
+	return sorted{entries: make([]entry, n), slots: make([]uint32, 1<<width+1), shift: uint(64 - width)}
+}
+
+// mark fills slots for entries that are in order.
+func (s *sorted) mark() {
+	for i := range s.entries {
+		s.slots[s.entries[i].key.hi>>s.shift] = uint32(i + 1)
+	}
+	for i := 1; i < len(s.slots); i++ {
+		s.slots[i] = max(s.slots[i], s.slots[i-1])
+	}
+}
+
 // find returns the number of the first entry that is not less than k.
 func (s *sorted) find(k dbKey) int {
 	slot, i := k.hi>>s.shift, uint32(0)
@@ -111,8 +127,7 @@ func sortEntries(parts [][]entry, packBase []uint32) sorted {
 	for _, p := range parts {
 		n += len(p)
 	}
-	width := max(bits.Len(uint(n))-3, 0)
-	s := sorted{entries: make([]entry, n), slots: make([]uint32, 1<<width+1), shift: uint(64 - width)}
+	s := newSorted(n)
 	next := s.slots // first the number of entries of the slot before, then where the next one goes
 	for _, p := range parts {
 		for i := range p {

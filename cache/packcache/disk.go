@@ -76,7 +76,7 @@ func (d *disk) measureLocked() {
 	if d.budget == 0 {
 		var st syscall.Statfs_t
 		if err := syscall.Statfs(d.dir, &st); err == nil {
-			d.budget = defaultBudget(int64(st.Bavail)*st.Bsize, d.total)
+			d.budget = defaultBudget(int64(st.Bavail)*int64(st.Bsize), d.total)
 		}
 	}
 }

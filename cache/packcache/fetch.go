@@ -87,6 +87,13 @@ func (b *Backend) fly(ctx context.Context, f backend.File, fl *flight) bool {
 		b.disk.trouble("verify", err)
 		b.disk.remove(f)
 	}
+	select {
+	case b.queue <- struct{}{}:
+		defer func() { <-b.queue }()
+	default:
+		fl.err = errDirect
+		return true
+	}
 	b.slots <- struct{}{} // Close ends those that have them
 	defer func() { <-b.slots }()
 	content, err := b.Backend.ReadAll(ctx, f, b.disk.largest())
@@ -95,10 +102,11 @@ func (b *Backend) fly(ctx context.Context, f backend.File, fl *flight) bool {
 		fl.err = err
 		return true
 	case err != nil:
-		// It is too large, or one bad spot in it spoils the whole: the range may be readable.
+		// One bad spot may spoil the whole, or the store may be away for longer than is tried: the range may be
+		// readable. Only its size stays as it is.
 		b.log.Debug("a pack is not kept on the local disk", "error", err)
 		fl.err = errDirect
-		return false
+		return !errors.Is(err, backend.ErrTooBig)
 	case blob.Hash(content).String() != f.Name:
 		b.log.Debug("a pack is not kept on the local disk: its content does not match its name", "pack", f.Name)
 		fl.err = errDirect

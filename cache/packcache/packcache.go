@@ -51,11 +51,15 @@ const (
 	// fetches is how many packs are fetched at a time: together they take fetches*maxFileBytes of memory.
 	fetches = 2
 
+	// maxFlights is how many packs are fetched or wait for their turn. On a slow line more would queue up than
+	// anybody still wants when they come; whoever wants a further one gets his range from the store.
+	maxFlights = 8
+
 	// patience is how long a reader waits for a whole pack. On a line of 30 MB/s it comes within that time; on a
 	// slower one readers get their ranges from the store until it is there.
 	patience = 500 * time.Millisecond
 
-	// directFor is how long the ranges of a pack that could not be kept are asked of the store.
+	// directFor is how long the ranges of a pack that cannot be kept are asked of the store.
 	directFor = 10 * time.Minute
 )
 
@@ -76,6 +80,7 @@ type Backend struct {
 	log             *slog.Logger
 
 	tasks sync.WaitGroup // flights, for Close
+	queue chan struct{}  // one for each fetch under way or waiting
 	slots chan struct{}  // one for each fetch under way
 
 	patience time.Duration
@@ -101,7 +106,7 @@ func New(be backend.Backend, dir string, o Options) (backend.Backend, error) {
 	b := &Backend{
 		Backend: be, log: o.Log,
 		disk:  &disk{dir: dir, log: o.Log, budget: o.BudgetBytes},
-		slots: make(chan struct{}, fetches), patience: patience,
+		queue: make(chan struct{}, maxFlights), slots: make(chan struct{}, fetches), patience: patience,
 		packs:   make(map[string]*pack),
 		flights: make(map[string]*flight),
 		direct:  make(map[string]time.Time),

@@ -302,6 +302,40 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+// On a slow line those who want packs that are not there yet do not queue up fetches behind each other without end.
+func TestFetchesAreBounded(t *testing.T) {
+	s := newStore(t, 3*4*maxFlights, 20_000)
+	be := open(t, s, t.TempDir(), 0)
+	be.patience = 20 * time.Millisecond
+	arrive := make(chan struct{})
+	s.SetPlan(func(c fault.Call) fault.Fault {
+		if c.Op == fault.ReadAll {
+			<-arrive
+		}
+		return fault.Fault{}
+	})
+	packs := func() int {
+		for i, f := range s.files {
+			if i%3 == 0 {
+				s.read(t, be, f)
+			}
+		}
+		be.mu.Lock()
+		defer be.mu.Unlock()
+		return len(be.flights)
+	}
+	if n := packs(); n != maxFlights {
+		t.Errorf("%d fetches wait, want %d", n, maxFlights)
+	}
+	close(arrive)
+	be.tasks.Wait()
+	be.patience = time.Hour
+	before := s.Calls()
+	if packs(); s.Calls() != before+3*maxFlights {
+		t.Errorf("%d requests for the packs that are not there, want %d", s.Calls()-before, 3*maxFlights)
+	}
+}
+
 // Close ends a fetch that nobody waits for.
 func TestCloseEndsFetches(t *testing.T) {
 	s := newStore(t, 1, 1000)
@@ -331,11 +365,17 @@ func TestStoreInTrouble(t *testing.T) {
 				return fault.Fault{}
 			})
 			s.walk(t, be)
-			if n := s.walk(t, be); n != 5 {
-				t.Errorf("the second walk made %d requests, want the 5 ranges of the pack", n)
+			// Wrong content is wrong the next time, too. What else fails is tried again with each range.
+			want := map[fault.Mode]int{fault.Before: 10, fault.Short: 5, fault.Corrupt: 5}[mode]
+			if n := s.walk(t, be); n != want {
+				t.Errorf("the second walk made %d requests, want %d: the 5 ranges of the pack, with the whole pack or without", n, want)
 			}
 			if got := len(cached(t, dir)); got != 2 {
 				t.Errorf("%d files are kept, want 2", got)
+			}
+			s.SetPlan(nil)
+			if s.walk(t, be); mode == fault.Before && len(cached(t, dir)) != 3 {
+				t.Error("the store is well again, and the pack is not kept")
 			}
 		})
 	}

@@ -34,7 +34,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == indexdb.BuilderArg {
 		os.Exit(run())
 	}
-	testscript.Main(m, map[string]func(){"vitrine": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){
+		"vitrine":   func() { os.Exit(run()) },
+		"interrupt": func() { os.Exit(interrupt(os.Args[1:])) },
+	})
 }
 
 // TestScripts runs the scripts of testdata/script, each in an empty directory.
@@ -42,6 +45,7 @@ func TestMain(m *testing.M) {
 // They have these commands beside those of package testscript:
 //
 //	mkrepo dir [version]      a repository whose key costs nothing to derive
+//	mkkey dir word user host  adds such a key, for the password word
 //	holdlock dir              takes an exclusive lock on a repository, releaselock gives it back
 //	exits code command…       the command ends with the exit code
 //	lines n file              the file has n lines
@@ -50,6 +54,11 @@ func TestMain(m *testing.M) {
 //	jsonhas file type k=v…    a message of that type has these fields; ? stands for any value
 //	waitfor path              waits until the path exists
 //	flipbyte file offset      damages a file
+//
+// And this program, for exec and exits:
+//
+//	interrupt signal path command…   starts the command and sends it the signal once the path
+//	                                 exists, or for path - once it has read a MiB of its input
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -66,7 +75,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mkrepo": mkrepo, "holdlock": holdLock, "releaselock": releaseLock,
+			"mkrepo": mkrepo, "mkkey": mkkey, "holdlock": holdLock, "releaselock": releaseLock,
 			"exits": exits, "lines": lines, "jsonsubset": jsonSubset, "jsonhas": jsonHas,
 			"waitfor": waitFor, "flipbyte": flipByte,
 		},
@@ -114,16 +123,35 @@ func makeRepository(dir string, version uint) error {
 	return err
 }
 
+// mkkey adds a key that is derived in no time.
+func mkkey(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: mkkey dir password user host")
+	}
+	r := openRepository(ts, args[0])
+	defer r.Close()
+	_, err := r.AddKey(context.Background(), repo.KeyOptions{
+		Password: []byte(args[1]), Username: args[2], Hostname: args[3], KDF: repo.KDF{N: 2, R: 1, P: 1},
+	})
+	ts.Check(err)
+}
+
+// openRepository opens a repository in this process.
+func openRepository(ts *testscript.TestScript, dir string) *repo.Repository {
+	be, err := wiring.OpenBackend(context.Background(), ts.MkAbs(dir), wiring.StoreOptions{})
+	ts.Check(err)
+	r, err := wiring.OpenRepository(context.Background(), be, wiring.Options{Password: []byte(password), Log: slog.New(slog.DiscardHandler)})
+	ts.Check(err)
+	return r
+}
+
 // holdLock takes an exclusive lock in this process, so that it belongs to somebody who lives.
 func holdLock(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: holdlock dir")
 	}
 	ctx := context.Background()
-	be, err := wiring.OpenBackend(ctx, ts.MkAbs(args[0]), wiring.StoreOptions{})
-	ts.Check(err)
-	r, err := wiring.OpenRepository(ctx, be, wiring.Options{Password: []byte(password), Log: slog.New(slog.DiscardHandler)})
-	ts.Check(err)
+	r := openRepository(ts, args[0])
 	_, l, err := lock.Acquire(ctx, r, lock.Options{Exclusive: true})
 	ts.Check(err)
 	release := sync.OnceFunc(func() {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -66,15 +67,6 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it never happens that %s", what)
-		}
-	}
-}
-
 // prompted starts `vitrine snapshots` on a terminal, up to the prompt.
 func prompted(t *testing.T) (cmd *exec.Cmd, keyboard, terminal *os.File, typed, stderr *screen) {
 	t.Helper()
@@ -92,10 +84,45 @@ func prompted(t *testing.T) (cmd *exec.Cmd, keyboard, terminal *os.File, typed, 
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
 	go io.Copy(typed, ours) // ends when the terminal is closed
-	eventually(t, "the echo is off after the prompt", func() bool {
-		return strings.Contains(stderr.String(), "enter password for repository: ") && !echoes(t, theirs)
-	})
+	awaitPrompt(t, stderr, theirs, 1)
 	return cmd, ours, theirs, typed, stderr
+}
+
+// awaitPrompt waits until the prompt is there so often. Whoever sees it may type, so the echo must be off by then.
+func awaitPrompt(t *testing.T, stderr *screen, terminal *os.File, times int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); strings.Count(stderr.String(), "enter password for repository: ") < times; {
+		if time.Now().After(end) {
+			t.Fatalf("there is no prompt: %q", stderr)
+		}
+		runtime.Gosched() // the moment between prompt and echo is short
+	}
+	if echoes(t, terminal) {
+		t.Fatal("the prompt is there and the echo is on")
+	}
+}
+
+// Who mistypes the password is asked again, twice.
+func TestPromptAgain(t *testing.T) {
+	for _, test := range []struct {
+		typed []string
+		code  int
+	}{{[]string{"wrong", "wronger", password}, 0}, {[]string{"a", "b", "c"}, 12}} {
+		cmd, keyboard, terminal, typed, stderr := prompted(t)
+		for i, line := range test.typed {
+			awaitPrompt(t, stderr, terminal, i+1)
+			if _, err := io.WriteString(keyboard, line+"\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != test.code || strings.Count(stderr.String(), "wrong password, try again") != 2 {
+			t.Errorf("typed %q: exit code %d and %q", test.typed, code, stderr)
+		}
+		if strings.TrimSpace(typed.String()) != "" || !echoes(t, terminal) {
+			t.Errorf("typed %q: shown is %q, or the echo stays off", test.typed, typed)
+		}
+	}
 }
 
 // What is typed at the prompt is not shown, and the terminal is as before afterwards.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"time"
 
 	"vitrine/repo"
 	"vitrine/repo/blob"
@@ -35,7 +36,12 @@ type Layout struct {
 	// the first and the last of them are in no index. Those before are placed from the start of the
 	// file, those behind from its end.
 	lostFrom, lostTo int
+	made             time.Time // when something is lost
 }
+
+// lostTime is how long a Layout is kept where something is lost. It may be found again: the store had lost sight of its
+// index, or somebody repairs that. Without any keeping, each read of such a file would look for new index files.
+const lostTime = 5 * time.Second
 
 // Chunk is a piece of a file.
 type Chunk struct {
@@ -125,9 +131,26 @@ func (t *Tree) Layout(ctx context.Context, id NodeID) (*Layout, error) {
 		}
 		return l, nil
 	}
-	return t.layouts.Get(ctx, id, func(ctx context.Context) (*Layout, error) {
-		return t.layOut(ctx, content, e.Size)
-	})
+	layOut := func(ctx context.Context) (*Layout, error) { return t.layOut(ctx, content, e.Size) }
+	l, err := t.layouts.Get(ctx, id, layOut)
+	if err == nil && l.lostTo > 0 && time.Since(l.made) >= lostTime {
+		l = t.layOutAgain(ctx, id, l, layOut)
+	}
+	return l, err
+}
+
+// layOutAgain replaces a Layout where something is lost. When that is not to be known for the moment, what was known
+// stands for as long again.
+func (t *Tree) layOutAgain(ctx context.Context, id NodeID, old *Layout, layOut func(context.Context) (*Layout, error)) *Layout {
+	l, err := layOut(ctx)
+	if err != nil {
+		kept := *old
+		kept.made = time.Now()
+		l = &kept
+	}
+	t.layouts.Drop(id)
+	t.layouts.Put(id, l)
+	return l
 }
 
 // layOut asks the index for the length of each chunk.
@@ -145,6 +168,7 @@ func (t *Tree) layOut(ctx context.Context, content []blob.ID, size uint64) (*Lay
 		if !ok {
 			l.lostFrom = min(l.lostFrom, i)
 			l.lostTo = i + 1
+			l.made = time.Now()
 		}
 	}
 	l.place(lengths)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -488,4 +489,45 @@ func TestXattrs(t *testing.T) {
 			t.Errorf("%q: %v, %v", p, got, err)
 		}
 	}
+}
+
+// What is lost may be found again without a new mount, and while it is not, few reads look for it.
+func TestLostChunksAreFoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := treetest.New(t)
+		f := src.File("f", "aaaa", "bb", "cccccc")
+		src.AddSnapshot(day, src.Tree(f), nil)
+		h := blob.Handle{Type: blob.Data, ID: f.Content[1]}
+		src.Remove(h)
+		tr := open(t, src, tree.Options{})
+		id := at(t, tr, "snapshots/"+stamp+"/f").ID
+		lost := func() bool {
+			t.Helper()
+			l, err := tr.Layout(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Chunk(1).Lost
+		}
+		for range 100 {
+			if !lost() {
+				t.Fatal("the chunk was never lost")
+			}
+		}
+		if n := src.Reads(h); n != 1 {
+			t.Errorf("the lost chunk was looked for %d times at once", n)
+		}
+		time.Sleep(time.Minute)
+		if !lost() {
+			t.Error("the chunk came back by itself")
+		}
+		src.Data([]byte("bb"))
+		time.Sleep(time.Minute)
+		if lost() {
+			t.Error("the chunk stays lost for ever")
+		}
+		if n := src.Reads(h); n != 2 {
+			t.Errorf("the chunk was looked for %d times", n)
+		}
+	})
 }

@@ -47,6 +47,8 @@ type Options struct {
 	// FindParent's choice, unless Force is set: then there is none.
 	Parent *snapshot.Snapshot
 	Force  bool
+	// ParentFound says that Parent is FindParent's choice, and so may lack some of the paths.
+	ParentFound bool
 	// IgnoreInode and IgnoreCtime weaken what must be equal for a file to count as
 	// unchanged. IgnoreInode implies IgnoreCtime: who makes up inode numbers makes up those times too.
 	IgnoreInode, IgnoreCtime bool
@@ -65,7 +67,13 @@ type Options struct {
 	// NoScan leaves out the counting of files beside the backup, and with it Reporter.Scanned.
 	NoScan bool
 
-	// ReadConcurrency is how many files are read at a time; 0 means GOMAXPROCS, at least 2.
+	// Backwards takes what is in a directory from the last name to the first. The snapshot is the same.
+	// Of two hosts that back up much the same at the same time, one goes forwards and one backwards:
+	// they meet in the middle, and each finds there what the other has stored. A directory's JSON is in
+	// memory twice then.
+	Backwards bool
+
+	// ReadConcurrency is how many files are read at a time; 0 means one for each processor, at least 2.
 	ReadConcurrency int
 	// InFlightBytes bounds the content of larger files that is in memory at a time; 0 means
 	// 16 MiB and 8 MiB for each processor.
@@ -131,8 +139,9 @@ type Reporter interface {
 }
 
 // Store is where blobs go: *repo.Writer, or a counter in a dry run. Its methods are called
-// in parallel; the plain bytes stay the caller's.
+// in parallel; the plain bytes stay the caller's. SaveBlobs is SaveBlob for several, up to the first error.
 type Store interface {
 	SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error)
+	SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, saved []repo.Saved) error
 	Known(h blob.Handle) (bool, error)
 }

@@ -55,7 +55,8 @@ func Run(ctx context.Context, r *repo.Repository, o Options) (Result, error) {
 	}
 	sn.Tree, sn.Summary = a.root, &res.Summary
 	res.Snapshot = sn
-	if p := res.Parent; o.SkipIfUnchanged && p != nil && *p.Tree == *sn.Tree {
+	// Of a parent that was chosen here the paths count, too: it may have others. One that was named is the user's choice.
+	if p := res.Parent; o.SkipIfUnchanged && p != nil && *p.Tree == *sn.Tree && (!o.ParentFound || coversAll(p, sn.Paths)) {
 		res.Skipped = true
 	}
 	if res.Skipped || o.DryRun {
@@ -77,7 +78,7 @@ func withDefaults(o Options) Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	processors := runtime.GOMAXPROCS(0)
+	processors := processors()
 	if o.ReadConcurrency <= 0 {
 		o.ReadConcurrency = max(2, processors)
 	}
@@ -87,6 +88,10 @@ func withDefaults(o Options) Options {
 	return o
 }
 
+// processors is how many there are to keep busy. GOMAXPROCS may be more, so that Go's scheduler has something to run when
+// a thread waits in the kernel, and less when somebody says so.
+func processors() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
+
 func newRun(r *repo.Repository, o *Options) *run {
 	return &run{
 		parent:      parentReader{repo: r, log: o.Log},
@@ -95,10 +100,11 @@ func newRun(r *repo.Repository, o *Options) *run {
 		nodes:       source.NewNodeMaker(o.WithAtime),
 		rep:         o.Reporter,
 		log:         o.Log,
+		backwards:   o.Backwards,
 		ignoreInode: o.IgnoreInode,
 		ignoreCtime: o.IgnoreCtime || o.IgnoreInode,
 		jobs:        make(chan job, queuedGroups*o.ReadConcurrency),
-		chunks:      make(chan chunkJob, runtime.GOMAXPROCS(0)),
+		chunks:      make(chan chunkJob, processors()),
 		buffers:     newBuffers(o.InFlightBytes),
 		batches:     sync.Pool{New: func() any { return new(batch) }},
 		trees:       sync.Pool{New: func() any { return new([]byte) }},
@@ -128,6 +134,7 @@ func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *s
 	}
 	if !o.Force {
 		if res.Parent = o.Parent; res.Parent == nil {
+			o.ParentFound = true
 			if res.Parent, err = FindParent(ctx, r, o.Host, sn.Paths, o.Time, o.Log); err != nil {
 				return nil, err
 			}
@@ -144,9 +151,13 @@ func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *s
 	if err != nil {
 		return nil, err
 	}
-	w := &walker{filter: o.Filter, log: o.Log, groups: max(4, min(groupEntries, 256/o.ReadConcurrency))}
+	w := &walker{filter: o.Filter, log: o.Log, groups: max(4, min(groupEntries, 256/o.ReadConcurrency)), backwards: o.Backwards}
+	guess := res.Parent
+	if guess != nil && !coversAll(guess, sn.Paths) {
+		guess = nil // there is more
+	}
 	return func(ctx context.Context) {
-		stop := a.scan(ctx, o, w, plan, res.Parent)
+		stop := a.scan(ctx, o, w, plan, guess)
 		a.tree(ctx, w, plan, root)
 		stop()
 	}, nil
@@ -196,7 +207,9 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal fu
 	if o.DryRun {
 		return work(ctx, &dryStore{repo: r, claimed: make(map[blob.Handle]struct{})})
 	}
-	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error { return work(ctx, w) })
+	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
+		return work(ctx, w)
+	})
 }
 
 // dryStore counts what would be stored.
@@ -226,6 +239,16 @@ func (s *dryStore) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (rep
 	saved.New = true
 	saved.StoredBytes, err = s.repo.StoredBytes(plain)
 	return saved, err
+}
+
+func (s *dryStore) SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, saved []repo.Saved) error {
+	for i, plain := range plains {
+		var err error
+		if saved[i], err = s.SaveBlob(ctx, t, plain); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *dryStore) Known(h blob.Handle) (bool, error) {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
 	"vitrine/repo/snapshot"
@@ -56,30 +57,50 @@ type work struct {
 	node   snapshot.Node
 	stat   source.Stat
 	// small holds files below chunker.MinBytes and a byte more, so that their end is seen;
-	// content is their list of chunks.
+	// content is the list of chunks of one of them.
 	small   []byte
 	content [1]blob.ID
+	// Files that are read and wait to be stored together; see saveSmall.
+	used     int // bytes of small
+	files    []smallFile
+	contents [][]byte // in small, by file
+	saved    []repo.Saved
 }
 
-func newWork() *work { return &work{small: make([]byte, chunker.MinBytes)} }
+func newWork() *work {
+	return &work{small: make([]byte, chunker.MinBytes), saved: make([]repo.Saved, groupEntries)}
+}
 
 // batch takes in the entries of a batch. It lets go of b also when ctx has ended.
 func (r *run) batch(ctx context.Context, b *batch, w *work) {
 	w.b, w.counts = b, counts{}
-	var old oldNodes
-	if nodes := r.parent.load(ctx, b.dir.old); len(nodes) > 0 {
-		old = oldNodes(nodes).from(b.nameOf(0))
+	old := oldNodes(r.parent.load(ctx, b.dir.old))
+	find := old.find
+	if !r.backwards {
+		old = old.from(b.nameOf(0))
+		find = old.next
 	}
-	for i := range b.entries {
+	for i := range inOrder(r.backwards, b.entries) {
 		if ctx.Err() != nil {
 			break
 		}
 		if wanted(r.filter, &b.group, b.entries[i].Name) {
-			r.entry(ctx, i, old.next(b.nameOf(i)), w)
+			r.entry(ctx, i, find(b.nameOf(i)), w)
 		}
+	}
+	if ctx.Err() == nil {
+		r.saveSmall(ctx, w)
+	} else {
+		w.dropSmall()
 	}
 	r.counts.add(&w.counts)
 	r.batchDone(ctx, b)
+}
+
+// dropSmall forgets the files that wait.
+func (w *work) dropSmall() {
+	clear(w.files)
+	w.files, w.contents, w.used = w.files[:0], w.contents[:0], 0
 }
 
 // nameOf returns the name of an entry in the snapshot.

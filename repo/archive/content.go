@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
 	"vitrine/repo/snapshot"
@@ -49,28 +51,62 @@ func (r *run) newFile(ctx context.Context, i int, old *snapshot.Node, w *work) {
 		r.readLarge(ctx, f, nil, i, old, w)
 		return
 	}
-	length, whole, err := readSmall(f, w.small, int(n.Size))
+	if len(w.small)-w.used <= int(n.Size) && !r.saveSmall(ctx, w) {
+		return
+	}
+	length, whole, err := readSmall(f, w.small[w.used:], int(n.Size))
 	if err != nil {
 		r.fail(b, i, err)
 		return
 	}
 	if !whole {
-		r.readLarge(ctx, f, w.small[:length], i, old, w)
+		r.readLarge(ctx, f, w.small[w.used:w.used+length], i, old, w)
 		return
 	}
-	it := Item{Type: snapshot.File}
-	n.Content = w.content[:0]
-	if length > 0 {
-		id, ok := r.saveData(ctx, w.small[:length], &it)
-		if !ok {
-			return
-		}
-		n.Content = w.content[:1]
-		n.Content[0] = id
-	}
 	n.Size = uint64(length)
-	it.SizeBytes, it.Change = n.Size, change(n, old)
-	r.keep(i, n, it, w)
+	if length == 0 {
+		n.Content = w.content[:0]
+		r.keep(i, n, Item{Type: snapshot.File, Change: change(n, old)}, w)
+		return
+	}
+	w.files = append(w.files, smallFile{i, *n, old})
+	w.contents = append(w.contents, w.small[w.used:w.used+length])
+	if w.used += length; w.used >= smallTogether || len(w.files) == len(w.saved) {
+		r.saveSmall(ctx, w)
+	}
+}
+
+// smallFile is a file that is read but not stored.
+type smallFile struct {
+	entry int
+	node  snapshot.Node // its content is missing
+	old   *snapshot.Node
+}
+
+// smallTogether is how many bytes of small files are stored together: their hashes take less time
+// then, and they are still in the processor's cache when they are compressed.
+const smallTogether = 128 << 10
+
+// saveSmall stores the small files that w has collected. False means that the backup ends.
+func (r *run) saveSmall(ctx context.Context, w *work) bool {
+	saved := w.saved[:len(w.files)]
+	err := r.store.SaveBlobs(ctx, blob.Data, w.contents, saved)
+	if err != nil {
+		r.abort(err)
+	} else {
+		for i := range w.files {
+			f := &w.files[i]
+			it := Item{Type: snapshot.File, SizeBytes: f.node.Size}
+			addSaved(&it, w.contents[i], &saved[i])
+			r.rep.Read(len(w.contents[i]))
+			w.content[0] = saved[i].ID
+			f.node.Content = w.content[:]
+			it.Change = change(&f.node, f.old)
+			r.keep(f.entry, &f.node, it, w)
+		}
+	}
+	w.dropSmall()
+	return err == nil
 }
 
 // readSmall reads a file that seems to fit into buf. It returns false when the file goes on.
@@ -90,20 +126,27 @@ func readSmall(f io.Reader, buf []byte, expected int) (length int, whole bool, e
 	return length, false, nil
 }
 
-// saveData stores one chunk and adds to the item what that took. False means that the backup ends.
-func (r *run) saveData(ctx context.Context, p []byte, it *Item) (blob.ID, bool) {
-	saved, err := r.store.SaveBlob(ctx, blob.Data, p)
-	if err != nil {
+// saveData stores chunks and adds to the item what that took. saved, which is as long at least, gets what became of each.
+// False means that the backup ends.
+func (r *run) saveData(ctx context.Context, chunks [][]byte, saved []repo.Saved, it *Item) bool {
+	if err := r.store.SaveBlobs(ctx, blob.Data, chunks, saved); err != nil {
 		r.abort(err)
-		return saved.ID, false
+		return false
 	}
+	for i, p := range chunks {
+		addSaved(it, p, &saved[i])
+		r.rep.Read(len(p))
+	}
+	return true
+}
+
+// addSaved adds to the item what storing p took.
+func addSaved(it *Item, p []byte, saved *repo.Saved) {
 	if saved.New {
 		it.DataBlobs++
 		it.DataBytes += uint64(len(p))
 		it.DataStoredBytes += uint64(saved.StoredBytes)
 	}
-	r.rep.Read(len(p))
-	return saved.ID, true
 }
 
 // largeFile is a file whose chunks are in work. The last one to let go of it makes its node.
@@ -140,12 +183,16 @@ func (f *largeFile) letGo(ctx context.Context) {
 	}
 }
 
-// chunkJob is one chunk to be stored.
+// chunkGroup is how many chunks of a file are stored together, so that their hashes take less time.
+const chunkGroup = 4
+
+// chunkJob is some chunks in a row to be stored.
 type chunkJob struct {
 	f     *largeFile
-	index int
-	data  []byte   // in seg
-	seg   *segment // let go when data is stored
+	index int // of the first
+	n     int
+	data  [chunkGroup][]byte // n of them, in seg
+	seg   *segment           // let go when they are stored
 }
 
 // readLarge cuts a file into chunks and hands them out. It returns when the file is read; the
@@ -206,14 +253,22 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 			}
 		}
 		rest := seg.buf[:held]
+		job := chunkJob{f: large, seg: seg}
 		for len(rest) > 0 {
 			cut := r.chunker.Cut(rest)
 			if cut == len(rest) && cut < chunker.MaxBytes && !eof {
 				break
 			}
-			r.dispatch(ctx, chunkJob{f: large, data: rest[:cut:cut], seg: seg})
+			job.data[job.n] = rest[:cut:cut]
+			if job.n++; job.n == chunkGroup {
+				r.dispatch(ctx, job)
+				job.n = 0
+			}
 			length += int64(cut)
 			rest = rest[cut:]
+		}
+		if job.n > 0 {
+			r.dispatch(ctx, job)
 		}
 		if eof {
 			large.node.Size = uint64(length)
@@ -224,14 +279,14 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 	}
 }
 
-// dispatch gives a chunk to a worker that has time, or stores it here: then all are busy, and the
+// dispatch gives chunks to a worker that has time, or stores them here: then all are busy, and the
 // reader has no reason to run ahead.
 func (r *run) dispatch(ctx context.Context, job chunkJob) {
 	f := job.f
 	f.pending.Add(1)
 	f.mu.Lock()
 	job.index = len(f.node.Content)
-	f.node.Content = append(f.node.Content, blob.ID{})
+	f.node.Content = slices.Grow(f.node.Content, job.n)[:job.index+job.n]
 	f.mu.Unlock()
 	job.seg.retain()
 	select {
@@ -241,15 +296,18 @@ func (r *run) dispatch(ctx context.Context, job chunkJob) {
 	}
 }
 
-// chunk stores a chunk.
+// chunk stores the chunks of a job.
 func (r *run) chunk(ctx context.Context, job chunkJob) {
 	var it Item
-	id, ok := r.saveData(ctx, job.data, &it)
+	var saved [chunkGroup]repo.Saved
+	ok := r.saveData(ctx, job.data[:job.n], saved[:], &it)
 	job.seg.release()
 	f := job.f
 	f.mu.Lock()
 	f.failed = f.failed || !ok
-	f.node.Content[job.index] = id
+	for i := range job.n {
+		f.node.Content[job.index+i] = saved[i].ID
+	}
 	f.it.DataBlobs += it.DataBlobs
 	f.it.DataBytes += it.DataBytes
 	f.it.DataStoredBytes += it.DataStoredBytes

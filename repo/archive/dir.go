@@ -17,6 +17,7 @@ const maxPooledTree = 1 << 20
 // the order of slots is the order of names. Slots are filled in any order, by whoever is done;
 // what is next in order goes straight into the tree's JSON, the rest waits. The goroutine
 // that fills the last slot saves the tree and fills the directory's own slot further up.
+// Of a walk that goes backwards all slots wait for the last one, which has the first names.
 type dir struct {
 	up   *dir // nil at the root
 	slot int  // in up
@@ -57,18 +58,31 @@ func (d *dir) nextSlot() int {
 func (r *run) fill(d *dir, i int, s slot) (complete bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if i != d.filled {
+	if r.backwards || i != d.filled {
 		if d.waiting == nil {
 			d.waiting = make(map[int]slot)
 		}
 		d.waiting[i] = s
-		return false
+		return r.turn(d)
 	}
 	for ok := true; ok; s, ok = d.waiting[d.filled] {
 		delete(d.waiting, d.filled)
 		r.append(d, s)
 	}
 	return d.filled == d.slots
+}
+
+// turn puts the slots of a walk that goes backwards into the tree once all are there; then it returns
+// true. The caller holds d.mu.
+func (r *run) turn(d *dir) bool {
+	if !r.backwards || len(d.waiting) != d.slots {
+		return false
+	}
+	for i := d.slots - 1; i >= 0; i-- {
+		r.append(d, d.waiting[i])
+	}
+	d.waiting = nil
+	return true
 }
 
 // append puts the next slot in order into the tree. The caller holds d.mu.
@@ -91,11 +105,11 @@ func (r *run) append(d *dir, s slot) {
 }
 
 // left is called when the walk leaves the directory. It returns true when nothing is missing.
-func (d *dir) left() bool {
+func (r *run) left(d *dir) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.slots = d.dealt
-	return d.filled == d.slots
+	return r.turn(d) || d.filled == d.slots
 }
 
 // finish saves the tree of a complete directory, and those of the directories above that become

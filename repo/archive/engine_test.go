@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -129,6 +130,16 @@ func TestContent(t *testing.T) {
 type memStore struct {
 	mu    sync.Mutex // guards blobs
 	blobs map[blob.Handle][]byte
+}
+
+func (s *memStore) SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, saved []repo.Saved) error {
+	for i, plain := range plains {
+		var err error
+		if saved[i], err = s.SaveBlob(ctx, t, plain); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *memStore) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error) {
@@ -272,7 +283,7 @@ func TestSegmentClasses(t *testing.T) {
 			t.Errorf("class %d does not hold the end of %d bytes", want, expected)
 		}
 	}
-	if minSegment<<(len(buffers{}.free)-1) != maxSegment {
+	if minSegment<<(classes-1) != maxSegment {
 		t.Error("the largest class is not the largest segment")
 	}
 	if maxSegment < 2*chunker.MaxBytes {
@@ -280,46 +291,101 @@ func TestSegmentClasses(t *testing.T) {
 	}
 }
 
-// TestSegmentBudget takes and returns segments of all classes at random.
+// TestSegmentBudget takes and returns segments of all classes at random: none overlaps another, and when all are
+// back the arena is whole again.
 func TestSegmentBudget(t *testing.T) {
-	const budget = 40 << 20
-	s := newBuffers(budget)
-	var used []*segment
-	inUse := func() (n int64) {
-		for _, seg := range used {
-			n += int64(len(seg.buf))
-		}
-		return n
+	s := newBuffers(40 << 20)
+	whole := slices.Clone(s.free[classes-1])
+	if len(s.arena) != 48<<20 || len(whole) != 3 {
+		t.Fatalf("%d bytes in %d blocks", len(s.arena), len(whole))
 	}
-	for range 2000 {
-		class := rand.IntN(len(s.free))
-		seg := s.try(class)
-		if fits := inUse()+minSegment<<class <= budget; fits != (seg != nil) {
-			t.Fatalf("%d bytes in use, class %d: %v", inUse(), class, seg)
+	var used []*segment
+	owned := make([]bool, len(s.arena)/minSegment)
+	mark := func(seg *segment, owner bool) {
+		for i := seg.start / minSegment; i < (seg.start+len(seg.buf))/minSegment; i++ {
+			if owned[i] == owner {
+				t.Fatalf("MiB %d of the arena changes hands twice", i)
+			}
+			owned[i] = owner
 		}
-		if seg != nil {
+	}
+	giveBack := func(i int) {
+		mark(used[i], false)
+		used[i].release()
+		used = slices.Delete(used, i, i+1)
+	}
+	refused := 0
+	for range 5000 {
+		class := rand.IntN(classes)
+		if seg := s.try(class); seg != nil {
+			if len(seg.buf) != minSegment<<class || cap(seg.buf) != len(seg.buf) || &seg.buf[0] != &s.arena[seg.start] {
+				t.Fatalf("class %d: %d bytes at %d", class, len(seg.buf), seg.start)
+			}
+			mark(seg, true)
 			used = append(used, seg)
-		} else {
-			i := rand.IntN(len(used))
-			used[i].release()
-			used = slices.Delete(used, i, i+1)
+			continue
 		}
-		free := int64(0)
-		for c, list := range s.free {
-			free += int64(len(list)) * minSegment << c
+		for i := 0; i+1<<class <= len(owned); i += 1 << class {
+			if !slices.Contains(owned[i:i+1<<class], true) {
+				t.Fatalf("class %d is refused, but MiB %d and on are free", class, i)
+			}
 		}
-		if s.heldBytes != free+inUse() || s.heldBytes > budget {
-			t.Fatalf("%d bytes held, %d free and %d in use of %d", s.heldBytes, free, inUse(), budget)
-		}
+		refused++
+		giveBack(rand.IntN(len(used)))
+	}
+	for len(used) > 0 {
+		giveBack(len(used) - 1)
+	}
+	slices.Sort(s.free[classes-1])
+	slices.Sort(whole)
+	if refused == 0 || !slices.Equal(whole, s.free[classes-1]) {
+		t.Errorf("%d times refused; free at the end: %v", refused, s.free)
 	}
 }
 
-// TestFillInAnyOrder fills the slots of a directory in random order, some before the walk has left it.
+// TestSegmentsInOrder: who wants much is not passed by those who want little, and who gives up is forgotten.
+func TestSegmentsInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBuffers(maxSegment)
+		first := s.get(t.Context(), 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		var large, small *segment
+		go func() { large = s.get(ctx, maxSegment) }()
+		synctest.Wait()
+		go func() { small = s.get(t.Context(), 1) }()
+		synctest.Wait()
+		if large != nil || small != nil || s.try(0) != nil {
+			t.Fatal("somebody has passed the large one")
+		}
+		cancel()
+		synctest.Wait()
+		if large != nil || small == nil {
+			t.Fatal("the small one is next when the large one gives up")
+		}
+		small.release()
+		go func() { large = s.get(t.Context(), maxSegment) }()
+		synctest.Wait()
+		synctest.Wait()
+		if large != nil {
+			t.Fatal("the arena holds another segment")
+		}
+		first.release()
+		synctest.Wait()
+		if large == nil {
+			t.Fatal("the whole arena is free")
+		}
+		large.release()
+	})
+}
+
+// TestFillInAnyOrder fills the slots of a directory in random order, some before the walk has left it,
+// which half of the walks do at the first names.
 func TestFillInAnyOrder(t *testing.T) {
 	repository, _ := repotest.New(t, 2)
 	o := withDefaults(Options{})
 	r := newRun(repository, &o)
-	for range 50 {
+	for round := range 100 {
+		r.backwards = round%2 == 1
 		d := &dir{slots: -1}
 		var want []string
 		var slots [][]encoded
@@ -341,10 +407,14 @@ func TestFillInAnyOrder(t *testing.T) {
 		completions := 0
 		leaveAt := rand.IntN(len(slots))
 		for n, i := range rand.Perm(len(slots)) {
-			if n == leaveAt && d.left() {
+			if n == leaveAt && r.left(d) {
 				completions++
 			}
-			if r.fill(d, i, slot{nodes: slots[i]}) {
+			at := i
+			if r.backwards {
+				at = len(slots) - 1 - i
+			}
+			if r.fill(d, at, slot{nodes: slots[i]}) {
 				completions++
 			}
 		}

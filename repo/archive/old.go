@@ -67,17 +67,12 @@ func (p parentReader) load(ctx context.Context, o *oldDir) []snapshot.Node {
 
 // find returns the node of that name, or nil.
 func (p parentReader) find(ctx context.Context, o *oldDir, name string) *snapshot.Node {
-	nodes := p.load(ctx, o)
-	i, ok := slices.BinarySearchFunc(nodes, name, compareName)
-	if !ok {
-		return nil
-	}
-	return &nodes[i]
+	return oldNodes(p.load(ctx, o)).find(name)
 }
 
 func compareName(n snapshot.Node, name string) int { return strings.Compare(n.Name, name) }
 
-// oldNodes walks the nodes of a directory beside names that come in order.
+// oldNodes are the nodes of a directory, or what a walk beside names that come in order has left of them.
 type oldNodes []snapshot.Node
 
 // next returns the node of that name, or nil, and drops those before it.
@@ -93,6 +88,15 @@ func (o *oldNodes) next(name string) *snapshot.Node {
 		}
 	}
 	return nil
+}
+
+// find returns the node of that name, or nil, by halving.
+func (o oldNodes) find(name string) *snapshot.Node {
+	i, ok := slices.BinarySearchFunc(o, name, compareName)
+	if !ok {
+		return nil
+	}
+	return &o[i]
 }
 
 // from drops the nodes before the name, by halving.
@@ -137,8 +141,9 @@ func change(n, old *snapshot.Node) Change {
 }
 
 // FindParent returns the newest snapshot of the host that covers all of the paths and is not newer
-// than the given time, or nil. Tags do not matter. Snapshots that cannot be read are passed over and
-// told to the log.
+// than the given time. When there is none, it is the newest of those that cover most of them, so that a path that is
+// added does not make everything be read again; nil when none covers any. Tags do not matter. Snapshots that cannot be
+// read are passed over and told to the log.
 func FindParent(ctx context.Context, r *repo.Repository, host string, paths []string, notAfter time.Time, log *slog.Logger) (*snapshot.Snapshot, error) {
 	all, err := r.Snapshots(ctx)
 	if ctx.Err() != nil {
@@ -147,11 +152,38 @@ func FindParent(ctx context.Context, r *repo.Repository, host string, paths []st
 	if err != nil {
 		log.Warn("some snapshots cannot be read and are no candidates for the parent", "error", err)
 	}
-	f := snapshot.Filter{Paths: paths}
+	wanted := make(map[string]bool, len(paths))
+	for _, path := range paths {
+		wanted[path] = true
+	}
+	var best *snapshot.Snapshot
+	most := 0
 	for _, sn := range slices.Backward(all) { // oldest first
-		if sn.Hostname == host && sn.Tree != nil && !sn.Time.After(notAfter) && f.Match(sn) {
-			return sn, nil
+		if sn.Hostname != host || sn.Tree == nil || sn.Time.After(notAfter) {
+			continue
+		}
+		if n := covered(sn, wanted); n > most {
+			best, most = sn, n
+		}
+		if most == len(wanted) {
+			break
 		}
 	}
-	return nil, nil
+	return best, nil
+}
+
+// covered returns how many of the paths are among those of the snapshot.
+func covered(sn *snapshot.Snapshot, paths map[string]bool) int {
+	seen := make(map[string]bool, len(sn.Paths))
+	for _, path := range sn.Paths {
+		if paths[path] {
+			seen[path] = true
+		}
+	}
+	return len(seen)
+}
+
+// coversAll tells whether the snapshot has all of the paths.
+func coversAll(sn *snapshot.Snapshot, paths []string) bool {
+	return snapshot.Filter{Paths: paths}.Match(sn)
 }

@@ -3,7 +3,6 @@ package archive
 import (
 	"context"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +33,7 @@ type run struct {
 	abort   context.CancelCauseFunc // ends the backup with an error
 
 	ignoreInode, ignoreCtime bool
+	backwards                bool // Options.Backwards
 
 	jobs    chan job
 	chunks  chan chunkJob
@@ -62,7 +62,7 @@ func (r *run) failed(path string, err error) {
 func (r *run) workers(ctx context.Context, files int, deal func()) {
 	var fileWorkers, chunkWorkers sync.WaitGroup
 	// The reader of a large file is the one more that makes a goroutine for each processor.
-	for range max(1, runtime.GOMAXPROCS(0)-1) {
+	for range max(1, processors()-1) {
 		chunkWorkers.Go(func() {
 			for c := range r.chunks {
 				r.chunk(ctx, c)
@@ -108,7 +108,7 @@ func (b *builder) enter(name string, at *place, st *source.Stat) {
 func (b *builder) leave(ctx context.Context) {
 	d := b.cur
 	b.cur = d.up
-	if !d.left() {
+	if !b.run.left(d) {
 		return
 	}
 	select {

@@ -3,10 +3,9 @@ package archive
 import (
 	"context"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sync/semaphore"
 
 	"vitrine/repo/chunker"
 )
@@ -16,31 +15,50 @@ const (
 	minSegment = 1 << 20
 	// maxSegment has room for more bytes beside the longest rest that the chunker leaves.
 	maxSegment = 2 * chunker.MaxBytes
+	classes    = 5 // minSegment << class, up to maxSegment
 )
 
-// buffers hands out segments within a budget of bytes, which also bounds what it keeps for reuse.
+// buffers hands out segments of one arena, so that a run allocates no other memory for them and the system has to provide
+// that once. Blocks are split into halves, and two halves of a block become one again when both are free: a buddy
+// allocator (Knuth, The Art of Computer Programming, volume 1, section 2.5).
 type buffers struct {
-	room        *semaphore.Weighted // bytes that are not in use
-	budgetBytes int64
+	arena []byte
 
-	mu        sync.Mutex    // guards the fields below
-	free      [5][]*segment // by class: minSegment << class
-	heldBytes int64         // of all segments, in use or free
+	mu      sync.Mutex     // guards the fields below
+	free    [classes][]int // where free blocks begin, by class
+	waiting []*waiter      // for a block, in the order in which they came
 }
 
+// waiter waits for a segment of a class.
+type waiter struct {
+	class int
+	got   chan *segment // has room for one
+}
+
+// newBuffers returns buffers of the budget, or of the next multiple of maxSegment.
 func newBuffers(budgetBytes int64) *buffers {
-	budgetBytes = max(budgetBytes, maxSegment)
-	return &buffers{room: semaphore.NewWeighted(budgetBytes), budgetBytes: budgetBytes}
+	n := max(1, int((budgetBytes+maxSegment-1)/maxSegment))
+	s := &buffers{arena: make([]byte, n*maxSegment)}
+	for i := n - 1; i >= 0; i-- {
+		s.free[classes-1] = append(s.free[classes-1], i*maxSegment)
+	}
+	return s
 }
 
 // segment is a part of a file in memory.
 type segment struct {
-	owner *buffers
+	owner *buffers // nil: not of any arena; see nextSegment
+	start int      // in the arena
 	buf   []byte
 	refs  atomic.Int32  // its reader, and the chunks in work
 	idle  chan struct{} // gets a value when a chunk leaves only the reader; see nextSegment
+}
 
-	unbudgeted bool // not of owner's room; see nextSegment
+// newSegment returns a segment that its reader holds.
+func newSegment(owner *buffers, start int, buf []byte) *segment {
+	seg := &segment{owner: owner, start: start, buf: buf, idle: make(chan struct{}, 1)}
+	seg.refs.Store(1)
+	return seg
 }
 
 // classOf returns the class of the smallest segment that holds a file of the size and a byte more, so that
@@ -55,62 +73,85 @@ func classOf(expected int64) int {
 // get waits for room; nil means that ctx has ended. The caller must not hold a segment, or all could
 // wait for each other.
 func (s *buffers) get(ctx context.Context, expected int64) *segment {
-	class := classOf(expected)
-	if s.room.Acquire(ctx, minSegment<<class) != nil {
-		return nil
-	}
-	return s.make(class)
-}
-
-// try is get without waiting; nil means that there is no room.
-func (s *buffers) try(class int) *segment {
-	if !s.room.TryAcquire(minSegment << class) {
-		return nil
-	}
-	return s.make(class)
-}
-
-func (s *buffers) make(class int) *segment {
-	seg := s.reuse(class)
-	if seg == nil {
-		seg = &segment{owner: s, buf: make([]byte, minSegment<<class), idle: make(chan struct{}, 1)}
-	}
-	select {
-	case <-seg.idle: // of its former life
-	default:
-	}
-	seg.refs.Store(1)
-	return seg
-}
-
-// reuse returns a free segment, or nil when one must be made: room for that has been made by
-// giving up free ones of other classes.
-func (s *buffers) reuse(class int) *segment {
+	w := &waiter{classOf(expected), make(chan *segment, 1)}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.free[class]); n > 0 {
-		seg := s.free[class][n-1]
-		s.free[class][n-1] = nil
-		s.free[class] = s.free[class][:n-1]
+	s.waiting = append(s.waiting, w)
+	s.serve()
+	s.mu.Unlock()
+	select {
+	case seg := <-w.got:
 		return seg
+	case <-ctx.Done():
 	}
-	s.heldBytes += minSegment << class
-	for c := len(s.free) - 1; c >= 0 && s.heldBytes > s.budgetBytes; c-- {
-		for n := len(s.free[c]); n > 0 && s.heldBytes > s.budgetBytes; n-- {
-			s.free[c][n-1] = nil
-			s.free[c] = s.free[c][:n-1]
-			s.heldBytes -= minSegment << c
-		}
+	s.mu.Lock()
+	s.waiting = slices.DeleteFunc(s.waiting, func(other *waiter) bool { return other == w })
+	s.serve() // those behind may want less
+	s.mu.Unlock()
+	select {
+	case seg := <-w.got: // it came at the same moment
+		seg.release()
+	default:
 	}
 	return nil
 }
 
-func (s *buffers) put(seg *segment) {
-	class := classOf(int64(len(seg.buf) - 1))
+// try is get without waiting; nil means that there is no room, or that others wait for it.
+func (s *buffers) try(class int) *segment {
 	s.mu.Lock()
-	s.free[class] = append(s.free[class], seg)
-	s.mu.Unlock()
-	s.room.Release(minSegment << class)
+	defer s.mu.Unlock()
+	if len(s.waiting) > 0 {
+		return nil
+	}
+	return s.take(class)
+}
+
+// serve gives segments to those who wait, the first one first. mu is held.
+func (s *buffers) serve() {
+	for len(s.waiting) > 0 {
+		seg := s.take(s.waiting[0].class)
+		if seg == nil {
+			return
+		}
+		s.waiting[0].got <- seg
+		s.waiting = slices.Delete(s.waiting, 0, 1)
+	}
+}
+
+// take cuts a segment out of the smallest free block that holds it; nil means that there is none. mu is held.
+func (s *buffers) take(class int) *segment {
+	c := class
+	for c < classes && len(s.free[c]) == 0 {
+		c++
+	}
+	if c == classes {
+		return nil
+	}
+	last := len(s.free[c]) - 1
+	start := s.free[c][last]
+	s.free[c] = s.free[c][:last]
+	for c > class {
+		c--
+		s.free[c] = append(s.free[c], start+minSegment<<c)
+	}
+	end := start + minSegment<<class
+	return newSegment(s, start, s.arena[start:end:end])
+}
+
+func (s *buffers) put(seg *segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	start, c := seg.start, classOf(int64(len(seg.buf)-1))
+	for c < classes-1 {
+		buddy := slices.Index(s.free[c], start^minSegment<<c)
+		if buddy < 0 {
+			break
+		}
+		s.free[c] = slices.Delete(s.free[c], buddy, buddy+1)
+		start &^= minSegment << c
+		c++
+	}
+	s.free[c] = append(s.free[c], start)
+	s.serve()
 }
 
 func (seg *segment) retain() { seg.refs.Add(1) }
@@ -118,10 +159,9 @@ func (seg *segment) retain() { seg.refs.Add(1) }
 func (seg *segment) release() {
 	switch seg.refs.Add(-1) {
 	case 0:
-		if seg.unbudgeted {
-			return
+		if seg.owner != nil {
+			seg.owner.put(seg)
 		}
-		seg.owner.put(seg)
 	case 1:
 		select {
 		case seg.idle <- struct{}{}:
@@ -139,8 +179,7 @@ func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte) *segme
 	if next == nil && len(rest) == len(seg.buf) {
 		// The file has outgrown a small segment: there is no room to go on in. This much
 		// goes beyond the budget, for a file that was a few MiB a moment ago.
-		next = &segment{owner: r.buffers, buf: make([]byte, maxSegment), idle: make(chan struct{}, 1), unbudgeted: true}
-		next.refs.Store(1)
+		next = newSegment(nil, 0, make([]byte, maxSegment))
 	}
 	if next != nil {
 		copy(next.buf, rest)

@@ -246,7 +246,7 @@ func (c *canceller) Read(int) { c.Done(Item{}) }
 func TestInterrupted(t *testing.T) {
 	dir := scratch(t)
 	sourcetest.MakeZoo(t, dir)
-	check(t, os.WriteFile(filepath.Join(dir, "large"), sourcetest.Noise(9, 40<<20), 0o644))
+	check(t, os.WriteFile(filepath.Join(dir, "large"), sourcetest.Noise(9, 20<<20), 0o644)) // two segments
 	want := contentOnDisk(t, dir)
 	t.Chdir(dir)
 	r, be := repotest.New(t, 2)
@@ -441,7 +441,8 @@ func TestFindParent(t *testing.T) {
 		want        int // 0: none
 	}{
 		{"h", "/a", 9, 9}, {"h", "/a", 8, 4}, {"h", "/a", 3, 2}, {"h", "/b", 30, 5}, {"h", "/b", 4, 2}, {"h", "/b /a", 30, 2}, {"other", "/a", 30, 3},
-		{"", "/a", 30, 0}, {"h", "/c", 30, 0}, {"h", "/a /c", 30, 0}, {"other", "/a", 2, 0},
+		{"", "/a", 30, 0}, {"h", "/c", 30, 0}, {"h", "/a /c", 30, 9}, {"h", "/c /a", 8, 4}, {"h", "/a /b /c", 30, 2},
+		{"h", "/c /d", 30, 0}, {"other", "/a", 2, 0},
 	} {
 		var log bytes.Buffer
 		sn, err := FindParent(t.Context(), r, tc.host, strings.Fields(tc.paths), day(tc.notAfter), slog.New(slog.NewTextHandler(&log, nil)))

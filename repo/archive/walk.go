@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -47,7 +48,8 @@ type group struct {
 }
 
 // visitor is told of the source in depth-first order, the names of each directory in byte
-// order as they stand in the snapshot.
+// order as they stand in the snapshot; a walker that goes backwards tells the groups and directories
+// in it from the last to the first, but the entries of a group in order all the same.
 type visitor interface {
 	// enter opens a directory of the snapshot; what follows is in it until leave. at is the
 	// directory itself, st its metadata.
@@ -64,7 +66,17 @@ type visitor interface {
 type walker struct {
 	filter *source.Filter
 	groups int // entries of a group, at most
-	log    *slog.Logger
+	// backwards takes what is in a directory from the last to the first; see Options.Backwards.
+	backwards bool
+	log       *slog.Logger
+}
+
+// inOrder goes through a list in either direction.
+func inOrder[E any](backwards bool, list []E) iter.Seq2[int, E] {
+	if backwards {
+		return slices.Backward(list)
+	}
+	return slices.All(list)
 }
 
 // root walks the whole plan.
@@ -75,7 +87,7 @@ func (w *walker) root(ctx context.Context, plan *source.Branch, v visitor) error
 			at.release()
 		}
 	}()
-	for _, b := range plan.Children {
+	for _, b := range inOrder(w.backwards, plan.Children) {
 		dir := filepath.Dir(b.Path)
 		at, ok := bases[dir]
 		if !ok {
@@ -190,57 +202,69 @@ func (w *walker) enter(ctx context.Context, up *place, d *source.Dir, name, disk
 // branches visits the entries of a directory, of which some are branches of the plan. Those may
 // be hidden from the listing, as snapshot directories of file systems are.
 func (w *walker) branches(ctx context.Context, at *place, entries []source.Entry, planned []*source.Branch, v visitor, whole bool) error {
-	for _, b := range planned {
+	for _, b := range inOrder(w.backwards, planned) {
 		i, listed := slices.BinarySearchFunc(entries, b.Name, func(e source.Entry, name string) int {
 			return strings.Compare(e.Name, name)
 		})
-		if err := w.entries(ctx, at, entries[:i], v); err != nil {
+		after := i
+		if listed {
+			after++
+		}
+		first, rest := entries[:i], entries[after:]
+		if w.backwards {
+			first, rest = rest, first
+		}
+		if err := w.entries(ctx, at, first, v); err != nil {
 			return err
 		}
 		if err := w.branch(ctx, at, b, whole, v); err != nil {
 			return err
 		}
-		if entries = entries[i:]; listed {
-			entries = entries[1:]
-		}
+		entries = rest
 	}
 	return w.entries(ctx, at, entries, v)
 }
 
 // entries visits what a directory has, in order.
 func (w *walker) entries(ctx context.Context, at *place, entries []source.Entry, v visitor) error {
-	start := 0 // of the group being collected
-	flush := func(end int) error {
+	start, end := 0, 0 // of the group being collected
+	if w.backwards {
+		start, end = len(entries), len(entries)
+	}
+	flush := func(next int) error {
 		var err error
 		if start < end {
 			err = v.files(ctx, group{at: at, entries: entries[start:end]})
 		}
-		start = end
+		start, end = next, next
 		return err
 	}
-	for i := range entries {
-		if !w.isDir(at, &entries[i]) {
-			if i-start+1 < w.groups {
-				continue
-			}
-			if err := flush(i + 1); err != nil {
+	for i := range inOrder(w.backwards, entries) {
+		beyond := i + 1
+		if w.backwards {
+			beyond = i
+		}
+		if w.isDir(at, &entries[i]) {
+			if err := flush(beyond); err != nil {
 				return err
 			}
-			continue
+			descended, err := w.descend(ctx, at, entries[i].Name, v)
+			if err != nil {
+				return err
+			}
+			if descended {
+				continue
+			}
+			// It is no directory any more, and a file like the others.
 		}
-		if err := flush(i); err != nil {
-			return err
+		start, end = min(start, i), max(end, i+1)
+		if end-start == w.groups {
+			if err := flush(beyond); err != nil {
+				return err
+			}
 		}
-		descended, err := w.descend(ctx, at, entries[i].Name, v)
-		if err != nil {
-			return err
-		}
-		if descended {
-			start = i + 1
-		}
-		// Else it is no directory any more, and a file like the others.
 	}
-	return flush(len(entries))
+	return flush(0)
 }
 
 // isDir asks the file system where the listing does not tell.

@@ -125,7 +125,7 @@ type Info struct {
 type Backend interface {
 	// Save publishes a new file. When it returns nil the content is durable and visible
 	// under its final name; when it returns an error, the file is either whole or not
-	// there. Saving a name that exists is an error of class ErrExist for Config, and
+	// there. Saving a name that exists is an error of class ErrExist for Config (but see WithReplace), and
 	// for other kinds, whose names are hashes of the content, replaces it by the same bytes.
 	// The buffer stays the caller's and is not changed.
 	Save(ctx context.Context, f File, content []byte) error

@@ -23,7 +23,30 @@ var (
 
 	// ErrUntrusted: the other side cannot show that it is who it should be.
 	ErrUntrusted = errors.New("the server's certificate or key is not trusted")
+
+	// ErrNoHost: the name server says that there is no such name. That is a mistake in the location, or a
+	// network that comes up late, or one that is gone for a while, and so it is not permanent.
+	ErrNoHost = errors.New("there is no such host")
+
+	// ErrNoServer: nothing there answers as a server would: a program that just ends, a socket that does not exist. As
+	// ErrNoHost that is most often a mistake, and may pass.
+	ErrNoServer = errors.New("there is no such server")
+
+	// ErrAway: the store was tried again for as long as it may take, and did not do what was asked. What was asked for
+	// may be all right, and the next call waits as long again.
+	ErrAway = errors.New("the store was waited for in vain")
+
+	// ErrFails: the server answers that something went wrong on its side. It may pass, and so is not permanent.
+	ErrFails = errors.New("the server fails")
 )
+
+// Classed is err in its own words, that also is of a class above.
+func Classed(class, err error) error { return &classed{class, err} }
+
+type classed struct{ class, err error }
+
+func (e *classed) Error() string   { return e.err.Error() }
+func (e *classed) Unwrap() []error { return []error{e.class, e.err} }
 
 var permanent = []error{ErrNotExist, ErrExist, ErrShort, ErrTooBig, ErrReadOnly, ErrName, ErrDenied, ErrFull, ErrUntrusted}
 

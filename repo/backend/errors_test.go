@@ -19,6 +19,7 @@ func TestIsPermanent(t *testing.T) {
 		{io.ErrUnexpectedEOF, false},
 		{context.DeadlineExceeded, false},
 		{errors.New("503 Service Unavailable"), false},
+		{fmt.Errorf("%w: nosuch.invalid", backend.ErrNoHost), false},
 		{backend.ErrNotExist, true},
 		{fmt.Errorf("read pack/12: %w", backend.ErrShort), true},
 		{fmt.Errorf("save pack/12: 403 Forbidden: %w", backend.ErrDenied), true},

@@ -22,12 +22,15 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"vitrine/repo"
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
+	"vitrine/repo/blobtable"
 	"vitrine/repo/snapshot"
 )
 
@@ -38,9 +41,9 @@ type Options struct {
 	// Subset reads only some of the packs and implies ReadData: "2/5" is the second of five parts
 	// that together are all packs, "5%" and "100M" are as much of them, chosen by chance.
 	Subset string
-	// Filter, when set, limits the trees that are checked and the packs that are read to what these
-	// snapshots need.
-	Filter *snapshot.Filter
+	// Only, when set, limits the trees that are checked and the packs that are read to what the snapshots need for
+	// which it is true.
+	Only func(*snapshot.Snapshot) bool
 	// Unused counts the blobs that no snapshot needs. It needs a check of all snapshots.
 	Unused bool
 }
@@ -51,12 +54,16 @@ type run struct {
 	be     backend.Backend
 	report *report
 	res    Result
-	table  table
+	table  blobtable.Table
 
 	roots      []root
 	incomplete bool // a snapshot could not be read: what is used is not known
 
-	damaged map[entry]bool // copies that --read-data found bad
+	orphans     []blob.ID // packs that no index file lists
+	orphanBytes int64
+	unlisted    atomic.Bool // a snapshot needs a blob that no index file lists
+
+	damaged map[blobtable.Entry]bool // copies that --read-data found bad
 }
 
 // root is a snapshot to check.
@@ -67,7 +74,7 @@ type root struct {
 // Run checks the repository, which needs no index of its own. The error tells why the check could
 // not go on; what it found is in Result and was told to rep.
 func Run(ctx context.Context, r *repo.Repository, o Options, rep Reporter) (Result, error) {
-	c := &run{r: r, be: r.Backend(), damaged: map[entry]bool{}}
+	c := &run{r: r, be: r.Backend(), damaged: map[blobtable.Entry]bool{}}
 	c.report = &report{to: rep, res: &c.res}
 	err := c.run(ctx, o)
 	return c.res, err
@@ -78,13 +85,13 @@ func (c *run) run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.Unused && o.Filter != nil {
+	if o.Unused && o.Only != nil {
 		return errors.New("unused blobs are known only when all snapshots are checked")
 	}
 	if err := c.checkKeys(ctx); err != nil {
 		return err
 	}
-	if err := c.checkSnapshots(ctx, o.Filter); err != nil {
+	if err := c.checkSnapshots(ctx, o.Only); err != nil {
 		return err
 	}
 	if err := c.checkIndex(ctx); err != nil {
@@ -93,12 +100,13 @@ func (c *run) run(ctx context.Context, o Options) error {
 	if err := c.checkPacks(ctx); err != nil {
 		return err
 	}
-	if o.Unused || o.Filter != nil {
-		c.table.trackUse()
+	if o.Unused || o.Only != nil {
+		c.table.TrackUse()
 	}
 	if err := c.checkTrees(ctx); err != nil {
 		return err
 	}
+	c.tellOrphans()
 	if o.Unused {
 		c.countUnused()
 	}
@@ -157,14 +165,14 @@ func (c *run) checkKeys(ctx context.Context) error {
 		case err != nil || parseErr != nil:
 			c.report.error("key file cannot be read: %w; keep another key and replace this one", errors.Join(err, parseErr))
 		case blob.Hash(content) != id:
-			c.report.error("key/%s: content does not match its name; its password may not open the repository any more: add a new key", id.Short())
+			c.report.error("key/%s: content does not match its name; its password opens the repository no more: `vitrine key add` makes a new one for it, and `vitrine key remove %s` takes this one away", id.Short(), id.Short())
 		}
 	}
 	return nil
 }
 
 // checkSnapshots loads the snapshots and notes their trees.
-func (c *run) checkSnapshots(ctx context.Context, filter *snapshot.Filter) error {
+func (c *run) checkSnapshots(ctx context.Context, only func(*snapshot.Snapshot) bool) error {
 	infos, err := c.r.ListFiles(ctx, backend.Snapshot)
 	if err != nil {
 		return err
@@ -178,17 +186,20 @@ func (c *run) checkSnapshots(ctx context.Context, filter *snapshot.Filter) error
 	if err != nil {
 		return err
 	}
+	if err := c.whatIsGone(ctx, infos, errs); err != nil {
+		return err
+	}
 	for i, sn := range sns {
 		switch err := errs[i]; {
-		case errors.Is(err, backend.ErrNotExist): // removed since it was listed
+		case errors.Is(err, errGone): // removed since it was listed
 		case err != nil:
 			c.incomplete = true
-			c.report.error("snapshot/%.8s cannot be read: %w; %s", infos[i].Name, err, advice(err, "if no copy of the file is left, remove it"))
-		case filter != nil && !filter.Match(sn):
+			c.report.error("snapshot/%.8s cannot be read: %w; %s", infos[i].Name, err, advice(err, fmt.Sprintf("if no copy of the file is left, `vitrine recover` looks for what it showed, and `vitrine forget %.8s` removes it", infos[i].Name)))
+		case only != nil && !only(sn):
 		case sn.Tree == nil:
 			c.incomplete = true
 			c.res.Snapshots++
-			c.report.error("snapshot/%s has no tree; remove it", sn.ID.Short())
+			c.report.error("snapshot/%s has no tree; `vitrine forget %s` removes it", sn.ID.Short(), sn.ID.Short())
 		default:
 			c.res.Snapshots++
 			c.roots = append(c.roots, root{sn.ID, *sn.Tree})
@@ -204,6 +215,29 @@ func advice(err error, whenDamaged string) string {
 		return whenDamaged
 	}
 	return "nothing is known of its content; check again when it can be read"
+}
+
+// errGone is the error of a snapshot that was removed after it was listed.
+var errGone = errors.New("removed meanwhile")
+
+// whatIsGone sets errGone for the snapshots that were not there and that a new listing does not name any more. One that it
+// names keeps its error: some stores say for a moment that nothing is there.
+func (c *run) whatIsGone(ctx context.Context, infos []backend.Info, errs []error) error {
+	missing := func(err error) bool { return errors.Is(err, backend.ErrNotExist) }
+	if !slices.ContainsFunc(errs, missing) {
+		return nil
+	}
+	again, err := c.r.ListFiles(ctx, backend.Snapshot)
+	if err != nil {
+		return err
+	}
+	for i, err := range errs {
+		named := slices.ContainsFunc(again, func(info backend.Info) bool { return info.Name == infos[i].Name })
+		if missing(err) && !named {
+			errs[i] = errGone
+		}
+	}
+	return nil
 }
 
 func (c *run) loadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot, error) {
@@ -227,31 +261,24 @@ func (c *run) checkIndex(ctx context.Context) error {
 	}
 	errs := make([]error, len(infos))
 	err = c.each(ctx, Index, infos, func(ctx context.Context, i int, id blob.ID) error {
-		errs[i] = c.r.LoadIndexFile(ctx, id, c.table.adder())
+		errs[i] = c.r.LoadIndexFile(ctx, id, c.table.Adder(nil))
 		return ended(ctx)
 	})
 	if err != nil {
 		return err
 	}
 	for i, err := range errs {
+		if errors.Is(err, repo.ErrCorrupt) {
+			c.res.IndexDamaged = true
+		}
 		if err != nil {
 			c.report.error("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: %s", infos[i].Name, err, advice(err, "rebuild the index from the packs"))
 		}
 	}
-	c.table.sort()
+	c.table.Sort()
 	c.res.IndexFiles = len(infos)
-	c.res.DuplicateBlobs = c.table.duplicates
-	for typ, count := range map[blob.Type]*int64{blob.Data: &c.res.DataBlobs, blob.Tree: &c.res.TreeBlobs} {
-		var last blob.ID
-		for i := range c.table.buckets[typ] {
-			for j, e := range c.table.buckets[typ][i].entries {
-				if j == 0 || e.id != last {
-					*count++
-				}
-				last = e.id
-			}
-		}
-	}
+	c.res.DuplicateBlobs = c.table.Duplicates()
+	c.res.DataBlobs, c.res.TreeBlobs = c.table.Distinct(blob.Data), c.table.Distinct(blob.Tree)
 	return nil
 }
 
@@ -261,10 +288,10 @@ func (c *run) countUnused() {
 		c.report.hint("unused blobs are not counted: not every snapshot and tree could be read")
 		return
 	}
-	c.table.all(func(_ blob.Handle, e *entry, number int) {
-		if !c.table.isUsed(number) {
+	c.table.All(func(_ blob.Handle, e *blobtable.Entry, number int) {
+		if !c.table.IsUsed(number) {
 			c.res.UnusedBlobs++
-			c.res.UnusedBytes += int64(e.length)
+			c.res.UnusedBytes += int64(e.LengthBytes)
 		}
 	})
 	if c.res.UnusedBlobs > 0 {

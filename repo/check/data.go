@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"vitrine/repo"
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
+	"vitrine/repo/blobtable"
 )
 
 // dataBytes bounds the packs in memory; a larger one is read alone.
@@ -61,13 +63,13 @@ func (c *run) readData(ctx context.Context, packs []candidate) error {
 }
 
 // restoreAdvice ends the messages about packs.
-const restoreAdvice = "restore the pack from a copy of the repository, or back up the files that need it again"
+const restoreAdvice = "put the pack back from a copy of the repository, or save what can be read of it with `vitrine repair packs`"
 
 // checkPack reads one pack.
 func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 	defer d.report.advance(Data, p.sizeBytes, d.total)
 	if p.sizeBytes > maxPackBytes {
-		d.report.error("pack/%s has %d bytes, more than a pack can; %s", p.id.Short(), p.sizeBytes, restoreAdvice)
+		d.report.broken(p.id, "pack/%s has %d bytes, more than a pack can; %s", p.id.Short(), p.sizeBytes, restoreAdvice)
 		return nil
 	}
 	buf := d.buffers.Get().(*[]byte)
@@ -84,22 +86,31 @@ func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 	if ended(ctx) != nil {
 		return ended(ctx)
 	}
-	if err != nil {
+	if errors.Is(err, backend.ErrShort) {
+		d.report.broken(p.id, "pack/%s is cut: %w; %s", p.id.Short(), err, restoreAdvice)
+	} else if err != nil {
 		d.report.error("pack/%s cannot be read: %w; %s", p.id.Short(), err, restoreAdvice)
+	}
+	if err != nil {
 		d.addDamage(p.no, d.indexed(p.no))
 		return nil
 	}
-	if blob.Hash(content) != p.id {
-		d.report.error("pack/%s: content does not match its name; %s", p.id.Short(), restoreAdvice)
+	named := blob.Hash(content) == p.id
+	if !named {
+		d.report.broken(p.id, "pack/%s: content does not match its name; %s", p.id.Short(), restoreAdvice)
 	}
 	entries, err := d.r.ListPackBytes(ctx, p.id, content)
 	if err != nil {
-		d.report.error("%w; %s", err, restoreAdvice)
+		d.report.broken(p.id, "%w; %s", err, restoreAdvice)
 	}
+	tell := func(format string, args ...any) { d.report.broken(p.id, format, args...) }
 	if err != nil || !d.agree(p, entries) {
 		entries = d.indexed(p.no) // what readers go by
+		if err == nil && named {
+			tell = d.report.index // the pack is as it was written
+		}
 	}
-	d.checkBlobs(p, entries, content)
+	d.checkBlobs(p, entries, content, tell)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.res.PacksRead++
@@ -107,12 +118,12 @@ func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 	return nil
 }
 
-// checkBlobs decodes the blobs of a pack.
-func (d *dataReader) checkBlobs(p candidate, entries []blob.Entry, content []byte) {
+// checkBlobs decodes the blobs of a pack; tell hears of those that are damaged.
+func (d *dataReader) checkBlobs(p candidate, entries []blob.Entry, content []byte, tell func(format string, args ...any)) {
 	var inside, bad []blob.Entry
 	for _, e := range entries {
 		if end := int64(e.OffsetBytes) + int64(e.LengthBytes); end > int64(len(content)) {
-			d.report.error("pack/%s: %v at %d+%d is beyond its end; %s", p.id.Short(), e.Handle, e.OffsetBytes, e.LengthBytes, restoreAdvice)
+			tell("pack/%s: %v at %d+%d is beyond its end; %s", p.id.Short(), e.Handle, e.OffsetBytes, e.LengthBytes, restoreAdvice)
 			bad = append(bad, e)
 			continue
 		}
@@ -133,7 +144,7 @@ func (d *dataReader) checkBlobs(p candidate, entries []blob.Entry, content []byt
 		d.r.DecodeBlobs(batch)
 		for i := range batch {
 			if err := batch[i].Err; err != nil {
-				d.report.error("%w; %s", err, restoreAdvice)
+				tell("%w; %s", err, restoreAdvice)
 				bad = append(bad, batch[i].Entry)
 			}
 		}
@@ -150,27 +161,27 @@ func (d *dataReader) agree(p candidate, header []blob.Entry) bool {
 			unlisted++
 		}
 	}
-	extra := d.table.packs[p.no].blobs - (len(header) - unlisted)
+	extra := d.table.Packs()[p.no].Blobs - (len(header) - unlisted)
 	if unlisted == 0 && extra == 0 {
 		return true
 	}
-	d.report.error("pack/%s: its header and the index disagree: the index lacks %s of the header, the header %s of the index; rebuild the index from the packs",
+	d.report.index("pack/%s: its header and the index disagree: the index lacks %s of the header, the header %s of the index; rebuild the index from the packs",
 		p.id.Short(), count(unlisted, "blob"), count(extra, "blob"))
 	return false
 }
 
 // lists reports whether the index has the entry of a pack's header as it is.
 func (d *dataReader) lists(pack uint32, e *blob.Entry) bool {
-	copies, _ := d.table.lookup(e.Handle)
-	return slices.Contains(copies, newEntry(e, pack))
+	copies, _ := d.table.Lookup(e.Handle)
+	return slices.Contains(copies, blobtable.NewEntry(e, pack))
 }
 
 // indexed returns what the index says of a pack. It looks at the whole table: it is for damage.
 func (d *dataReader) indexed(pack uint32) []blob.Entry {
 	var entries []blob.Entry
-	d.table.all(func(h blob.Handle, e *entry, _ int) {
-		if e.pack == pack {
-			entries = append(entries, blob.Entry{Handle: h, Location: d.table.location(e)})
+	d.table.All(func(h blob.Handle, e *blobtable.Entry, _ int) {
+		if e.Pack == pack {
+			entries = append(entries, blob.Entry{Handle: h, Location: d.table.Location(e)})
 		}
 	})
 	return entries
@@ -183,6 +194,6 @@ func (d *dataReader) addDamage(pack uint32, entries []blob.Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range entries {
-		d.damaged[newEntry(&entries[i], pack)] = true
+		d.damaged[blobtable.NewEntry(&entries[i], pack)] = true
 	}
 }

@@ -8,80 +8,87 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
-	"vitrine/repo/internal/packfile"
+	"vitrine/repo/blobtable"
 )
-
-var headerFixedBytes = int64(packfile.HeaderBytes(nil))
-
-func headerEntryBytes(compressed bool) int64 { return int64(packfile.EntryBytes(compressed)) }
 
 // checkPacks compares the packs of the index with those that are there.
 func (c *run) checkPacks(ctx context.Context) error {
-	packs := c.table.packs
+	packs := c.table.Packs()
 	total := int64(len(packs))
 	c.report.begin(Packs, total)
-	var orphans []blob.ID
-	var orphanBytes int64
 	err := c.be.List(ctx, backend.Pack, func(info backend.Info) error {
 		id, err := blob.ParseID(info.Name)
 		if err != nil {
 			return err
 		}
-		if no, ok := c.table.packNos[id]; ok {
-			packs[no].sizeBytes = info.SizeBytes
+		if c.table.SetSize(id, info.SizeBytes) {
 			c.report.advance(Packs, 1, total)
 			return nil
 		}
-		orphans = append(orphans, id)
-		orphanBytes += info.SizeBytes
+		c.orphans = append(c.orphans, id)
+		c.orphanBytes += info.SizeBytes
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	c.table.packNos = nil // not needed any more
-	c.res.Packs, c.res.OrphanPacks = len(packs), len(orphans)
+	c.table.DropNames()
+	c.res.Packs, c.res.OrphanPacks = len(packs), len(c.orphans)
 
 	var mixed []blob.ID
 	for _, p := range inOrder(packs) {
 		c.checkPack(p)
-		c.res.PackBytes += max(0, p.sizeBytes)
-		if p.types[blob.Data] && p.types[blob.Tree] && c.r.Config().Version >= 2 {
-			mixed = append(mixed, p.id)
+		c.res.PackBytes += max(0, p.SizeBytes)
+		if p.Mixed() && c.r.Config().Version >= 2 {
+			mixed = append(mixed, p.ID)
 		}
 	}
 	if len(mixed) > 0 {
 		c.report.hint("data and trees together in %s, as old clients wrote them; prune can rewrite them", some(mixed))
 	}
-	if len(orphans) > 0 {
-		c.report.hint("in no index: %s, %s, left by a backup that was interrupted or just written by one that runs; prune removes what is left over",
-			some(orphans), size(orphanBytes))
-	}
 	return nil
 }
 
+// tellOrphans tells of the packs that no index file lists, once it is known whether something is missing that may be in
+// them.
+func (c *run) tellOrphans() {
+	switch {
+	case len(c.orphans) == 0:
+	case c.unlisted.Load():
+		c.report.needIndex()
+		c.report.hint("in no index: %s, %s; what is in no index above may be in them: rebuild the index from the packs, and prune nothing before",
+			some(c.orphans), size(c.orphanBytes))
+	default:
+		c.report.hint("in no index: %s, %s, left by a backup that was interrupted or just written by one that runs; prune removes what is left over",
+			some(c.orphans), size(c.orphanBytes))
+	}
+}
+
 // inOrder returns the packs by ID, so that reports do not depend on chance.
-func inOrder(packs []pack) []*pack {
-	list := make([]*pack, len(packs))
+func inOrder(packs []blobtable.Pack) []*blobtable.Pack {
+	list := make([]*blobtable.Pack, len(packs))
 	for i := range packs {
 		list[i] = &packs[i]
 	}
-	slices.SortFunc(list, func(a, b *pack) int { return a.id.Compare(b.id) })
+	slices.SortFunc(list, func(a, b *blobtable.Pack) int { return a.ID.Compare(b.ID) })
 	return list
 }
 
-func (c *run) checkPack(p *pack) {
+func (c *run) checkPack(p *blobtable.Pack) {
 	switch {
-	case p.sizeBytes < 0:
-		c.report.error("pack/%s is missing, and with it %s; put the file back from a copy of the repository, or rebuild the index and back up the same files again",
-			p.id.Short(), count(p.blobs, "blob"))
-	case p.sizeBytes != p.wantBytes():
-		c.report.error("pack/%s has %d bytes, the index makes it %d; put the file back from a copy of the repository, or rebuild the index from the packs",
-			p.id.Short(), p.sizeBytes, p.wantBytes())
+	case p.SizeBytes < 0:
+		c.report.index("pack/%s is missing, and with it %s; put the file back from a copy of the repository, or rebuild the index and back up the same files again",
+			p.ID.Short(), count(p.Blobs, "blob"))
+	case p.SizeBytes < p.WantBytes():
+		c.report.broken(p.ID, "pack/%s has %d bytes, the index makes it %d; put the file back from a copy of the repository",
+			p.ID.Short(), p.SizeBytes, p.WantBytes())
+	case p.SizeBytes > p.WantBytes():
+		c.report.index("pack/%s has %d bytes, the index makes it %d; put the file back from a copy of the repository, or rebuild the index from the packs",
+			p.ID.Short(), p.SizeBytes, p.WantBytes())
 	}
-	if p.compressed && c.r.Config().Version < 2 {
+	if p.Compressed && c.r.Config().Version < 2 {
 		c.report.error("pack/%s holds compressed blobs in a repository of version %d, where clients need not read them; upgrade the repository",
-			p.id.Short(), c.r.Config().Version)
+			p.ID.Short(), c.r.Config().Version)
 	}
 }
 
@@ -109,13 +116,14 @@ func count(n int, noun string) string {
 }
 
 // isThere reports whether the copy is in a pack that is there, and was not found damaged.
-func (c *run) isThere(e *entry) bool {
-	return c.table.packs[e.pack].holds(e) && !c.damaged[*e]
+func (c *run) isThere(e *blobtable.Entry) bool {
+	return c.table.Packs()[e.Pack].Holds(e) && !c.damaged[*e]
 }
 
 // anyThere returns nil when one of the copies of a blob is there, and else what became of it.
-func (c *run) anyThere(h blob.Handle, copies []entry) error {
+func (c *run) anyThere(h blob.Handle, copies []blobtable.Entry) error {
 	if len(copies) == 0 {
+		c.unlisted.Store(true)
 		return fmt.Errorf("%v is in no index", h)
 	}
 	for i := range copies {
@@ -124,12 +132,12 @@ func (c *run) anyThere(h blob.Handle, copies []entry) error {
 		}
 	}
 	e := &copies[0]
-	p := &c.table.packs[e.pack]
+	p := &c.table.Packs()[e.Pack]
 	switch {
-	case p.sizeBytes < 0:
-		return fmt.Errorf("%v is in pack/%s, which is missing", h, p.id.Short())
-	case !p.holds(e):
-		return fmt.Errorf("%v is in pack/%s, which is too short", h, p.id.Short())
+	case p.SizeBytes < 0:
+		return fmt.Errorf("%v is in pack/%s, which is missing", h, p.ID.Short())
+	case !p.Holds(e):
+		return fmt.Errorf("%v is in pack/%s, which is too short", h, p.ID.Short())
 	}
-	return fmt.Errorf("%v is damaged in pack/%s", h, p.id.Short())
+	return fmt.Errorf("%v is damaged in pack/%s", h, p.ID.Short())
 }

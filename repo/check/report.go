@@ -2,7 +2,10 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"sync"
+
+	"vitrine/repo/blob"
 )
 
 // Phase is a part of the check, for the display of progress.
@@ -39,11 +42,20 @@ type Result struct {
 	PacksRead                int
 	BytesRead                int64
 	UnusedBlobs, UnusedBytes int64 // with Options.Unused; sealed bytes
+
+	// BrokenPacks hold bytes that are not what they should be, or too few; each once, in the order of their
+	// IDs. Packs that are missing, or could not be read at the moment, are not among them.
+	BrokenPacks []blob.ID
+	// IndexDamaged tells that a new index, made from the packs, would put something right.
+	IndexDamaged bool
+	// LostFiles and LostTrees tell that files lack content, and that directories cannot be read. A new index, or what can
+	// be read of BrokenPacks, may bring some back.
+	LostFiles, LostTrees bool
 }
 
 // report passes findings on, one at a time, and counts them.
 type report struct {
-	mu   sync.Mutex // guards result.Errors, result.Hints and done, and is held while to is called
+	mu   sync.Mutex // guards res.Errors, Hints, BrokenPacks and IndexDamaged, and done; is held while to is called
 	to   Reporter
 	res  *Result
 	done int64 // in the present phase
@@ -54,6 +66,28 @@ func (r *report) error(format string, args ...any) {
 	defer r.mu.Unlock()
 	r.res.Errors++
 	r.to.Error(fmt.Errorf(format, args...))
+}
+
+// broken is error about a pack whose bytes are wrong.
+func (r *report) broken(pack blob.ID, format string, args ...any) {
+	r.mu.Lock()
+	if at, there := slices.BinarySearchFunc(r.res.BrokenPacks, pack, blob.ID.Compare); !there {
+		r.res.BrokenPacks = slices.Insert(r.res.BrokenPacks, at, pack)
+	}
+	r.mu.Unlock()
+	r.error(format, args...)
+}
+
+// index is error about something that a new index puts right.
+func (r *report) index(format string, args ...any) {
+	r.needIndex()
+	r.error(format, args...)
+}
+
+func (r *report) needIndex() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.res.IndexDamaged = true
 }
 
 func (r *report) hint(format string, args ...any) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"vitrine/repo/blob"
+	"vitrine/repo/blobtable"
 )
 
 // subset says which packs are read. Its zero value is all of them.
@@ -114,19 +115,19 @@ func (s subset) choose(all []candidate, shuffle func(n int, swap func(i, j int))
 // packsToRead returns the packs of the subset that are there and that the checked snapshots need.
 func (c *run) packsToRead(o Options, s subset) []candidate {
 	var needed []bool
-	if o.Filter != nil {
-		needed = make([]bool, len(c.table.packs))
-		c.table.all(func(_ blob.Handle, e *entry, number int) {
-			if c.table.isUsed(number) {
-				needed[e.pack] = true
+	if o.Only != nil {
+		needed = make([]bool, len(c.table.Packs()))
+		c.table.All(func(_ blob.Handle, e *blobtable.Entry, number int) {
+			if c.table.IsUsed(number) {
+				needed[e.Pack] = true
 			}
 		})
 	}
 	var all []candidate
-	for no := range c.table.packs {
-		p := &c.table.packs[no]
-		if p.sizeBytes >= 0 && (needed == nil || needed[no]) {
-			all = append(all, candidate{p.id, p.sizeBytes, uint32(no)})
+	for no := range c.table.Packs() {
+		p := &c.table.Packs()[no]
+		if p.SizeBytes >= 0 && (needed == nil || needed[no]) {
+			all = append(all, candidate{p.ID, p.SizeBytes, uint32(no)})
 		}
 	}
 	return s.choose(all, rand.Shuffle)

@@ -2,12 +2,16 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/semaphore"
 
+	"vitrine/repo"
 	"vitrine/repo/blob"
+	"vitrine/repo/blobtable"
 	"vitrine/repo/snapshot"
 	"vitrine/repo/walk"
 )
@@ -21,6 +25,8 @@ type finding struct {
 	name string
 	err  error
 	hint bool
+	lost bool     // the file lacks content
+	pack *blob.ID // whose bytes are wrong
 }
 
 // treeReport is what the walk keeps of a tree.
@@ -28,6 +34,7 @@ type treeReport struct {
 	files    int
 	findings []finding
 	lost     bool // no copy could be loaded
+	unknown  bool // one could not be asked for, and may be sound
 }
 
 // checkTrees walks the trees of all roots.
@@ -37,17 +44,24 @@ func (c *run) checkTrees(ctx context.Context) error {
 	return c.walk(ctx, p, c.inspect, func(tree walk.Tree[treeReport]) error {
 		c.res.Trees++
 		c.res.Files += int64(tree.Loaded.files)
-		c.incomplete = c.incomplete || tree.Loaded.lost
+		if tree.Loaded.lost {
+			c.incomplete = true
+			c.res.LostTrees = c.res.LostTrees || !tree.Loaded.unknown
+		}
 		for _, f := range tree.Loaded.findings {
 			where := p.path(ctx, tree.N, f.name)
 			if err := ended(ctx); err != nil {
 				return err
 			}
-			if f.hint {
+			switch {
+			case f.hint:
 				c.report.hint("%s: %v", where, f.err)
-				continue
+			case f.pack != nil:
+				c.report.broken(*f.pack, "%s: %w", where, f.err)
+			default:
+				c.report.error("%s: %w", where, f.err)
 			}
-			c.report.error("%s: %w", where, f.err)
+			c.res.LostFiles = c.res.LostFiles || f.lost
 		}
 		c.report.advance(Trees, 1, 0)
 		return nil
@@ -63,10 +77,10 @@ func (c *run) walk(ctx context.Context, p *paths, inspect func(nodes []snapshot.
 	}
 	budget := semaphore.NewWeighted(treeBytes)
 	load := func(ctx context.Context, id blob.ID) (treeReport, []blob.ID, error) {
-		copies, _ := c.table.lookup(blob.Handle{Type: blob.Tree, ID: id})
+		copies, _ := c.table.Lookup(blob.Handle{Type: blob.Tree, ID: id})
 		weight := int64(1)
 		if len(copies) > 0 {
-			weight = min(treeBytes, int64(c.table.location(&copies[0]).Size()))
+			weight = min(treeBytes, int64(c.table.Location(&copies[0]).Size()))
 		}
 		if err := budget.Acquire(ctx, weight); err != nil {
 			return treeReport{}, nil, err
@@ -76,6 +90,7 @@ func (c *run) walk(ctx context.Context, p *paths, inspect func(nodes []snapshot.
 		report := inspect(nodes)
 		report.findings = append(findings, report.findings...)
 		report.lost = !ok
+		report.unknown = anyUnknown(findings)
 		return report, walk.Subtrees(nodes), nil
 	}
 	return walk.Each(ctx, roots, walk.Options{Parallel: 4 * runtime.GOMAXPROCS(0)}, load, func(tree walk.Tree[treeReport]) error {
@@ -91,30 +106,61 @@ func (c *run) walk(ctx context.Context, p *paths, inspect func(nodes []snapshot.
 // that are not. Without any it returns false.
 func (c *run) loadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, []finding, bool) {
 	h := blob.Handle{Type: blob.Tree, ID: id}
-	copies, first := c.table.lookup(h)
-	c.table.markUsed(first, len(copies))
+	copies, first := c.table.Lookup(h)
+	c.table.MarkUsed(first, len(copies))
 	if err := c.anyThere(h, copies); err != nil {
-		return nil, []finding{{err: fmt.Errorf("the directory is lost with all below it: %w; restore it from a copy of the repository, or back it up again", err)}}, false
+		return nil, []finding{{err: fmt.Errorf("%s: %w; %s", treeLost, err, treeAdvice)}}, false
+	}
+	there := make([]blobtable.Entry, 0, len(copies))
+	for i := range copies {
+		if c.isThere(&copies[i]) {
+			there = append(there, copies[i])
+		}
+	}
+	what := "a copy of the directory is damaged"
+	if len(there) == 1 {
+		what = treeLost + ", its only copy is damaged"
 	}
 	var findings []finding
-	for i := range copies {
-		if !c.isThere(&copies[i]) {
-			continue
-		}
-		plain, err := c.r.ReadBlobAt(ctx, h, c.table.location(&copies[i]), nil)
+	for i := range there {
+		loc := c.table.Location(&there[i])
+		plain, err := c.r.ReadBlobAt(ctx, h, loc, nil)
 		if err != nil {
-			findings = append(findings, finding{err: fmt.Errorf("a copy of the directory is damaged: %w; %s", err, restoreAdvice)})
+			f := finding{err: fmt.Errorf("%s: %w; %s", what, err, restoreAdvice)}
+			switch {
+			case errors.Is(err, repo.ErrCorrupt):
+				f.pack = &loc.Pack
+			case !repo.IsLost(err):
+				f.err = fmt.Errorf("a copy of the %w: %w; %s", errUnknown, err, advice(err, ""))
+			}
+			findings = append(findings, f)
 			continue
 		}
 		nodes, err := snapshot.DecodeTree(plain)
 		if err != nil { // the bytes are what was stored: no other copy differs
-			err = fmt.Errorf("the directory is lost with all below it: %v: %w; the program that wrote it was at fault: back it up again", h, err)
+			err = fmt.Errorf("%s: %v: %w; the program that wrote it was at fault: back it up again", treeLost, h, err)
 			return nil, append(findings, finding{err: err}), false
 		}
 		return nodes, findings, true
 	}
+	if len(there) > 1 && !anyUnknown(findings) {
+		findings = append(findings, finding{err: fmt.Errorf("%s: none of %d copies of %v can be read; %s", treeLost, len(there), h, treeAdvice)})
+	}
 	return nil, findings, false
 }
+
+// errUnknown is in the finding about a copy that could not be asked for: it may be sound.
+var errUnknown = errors.New("directory cannot be read")
+
+func anyUnknown(findings []finding) bool {
+	return slices.ContainsFunc(findings, func(f finding) bool { return errors.Is(f.err, errUnknown) })
+}
+
+// treeLost begins the messages about directories of which no copy is left, treeAdvice ends them.
+const (
+	treeLost   = "the directory is lost with all below it"
+	treeAdvice = "restore it from a copy of the repository, or repair and back it up again"
+)
 
 // inspect looks at the nodes of a tree.
 func (c *run) inspect(nodes []snapshot.Node) treeReport {
@@ -122,12 +168,14 @@ func (c *run) inspect(nodes []snapshot.Node) treeReport {
 	for i := range nodes {
 		n := &nodes[i]
 		bad := func(hint bool, format string, args ...any) {
-			report.findings = append(report.findings, finding{n.Name, fmt.Errorf(format, args...), hint})
+			report.findings = append(report.findings, finding{name: n.Name, err: fmt.Errorf(format, args...), hint: hint})
 		}
 		switch n.Type {
 		case snapshot.File:
 			report.files++
-			c.inspectFile(n, bad)
+			if err := c.inspectFile(n, bad); err != nil {
+				report.findings = append(report.findings, finding{name: n.Name, err: fmt.Errorf("%w; %s", err, fileAdvice), lost: true})
+			}
 		case snapshot.Dir:
 			if n.Subtree == nil {
 				bad(false, "the directory has no tree; back it up again")
@@ -147,10 +195,11 @@ func (c *run) inspect(nodes []snapshot.Node) treeReport {
 	return report
 }
 
-func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, args ...any)) {
+// inspectFile returns what the file lacks.
+func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, args ...any)) error {
 	if n.Content == nil {
 		bad(false, "the file has no list of blobs; back it up again")
-		return
+		return nil
 	}
 	var bytes uint64
 	var lost int
@@ -158,8 +207,8 @@ func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, a
 	known := true
 	for _, id := range n.Content {
 		h := blob.Handle{Type: blob.Data, ID: id}
-		copies, first := c.table.lookup(h)
-		c.table.markUsed(first, len(copies))
+		copies, first := c.table.Lookup(h)
+		c.table.MarkUsed(first, len(copies))
 		if err := c.anyThere(h, copies); err != nil {
 			lost++
 			if firstLost == nil {
@@ -168,23 +217,24 @@ func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, a
 		}
 		known = known && len(copies) > 0
 		for i := range copies {
-			size := c.table.location(&copies[i]).Size()
+			size := c.table.Location(&copies[i]).Size()
 			if i == 0 {
 				bytes += uint64(size)
 			}
-			known = known && size == c.table.location(&copies[0]).Size()
+			known = known && size == c.table.Location(&copies[0]).Size()
 		}
-	}
-	if lost > 0 {
-		bad(false, "%w; %s", lostChunks(lost, len(n.Content), firstLost), fileAdvice)
 	}
 	if known && bytes != n.Size {
 		bad(true, "the file is noted with %d bytes, its content has %d: it changed while it was backed up", n.Size, bytes)
 	}
+	if lost > 0 {
+		return lostChunks(lost, len(n.Content), firstLost)
+	}
+	return nil
 }
 
 // fileAdvice ends the messages about files.
-const fileAdvice = "restore what is missing from a copy of the repository, or back the file up again"
+const fileAdvice = "restore what is missing from a copy of the repository, or repair and back the file up again"
 
 func lostChunks(lost, chunks int, first error) error {
 	if lost == 1 {
@@ -205,7 +255,7 @@ func (c *run) inspectLost(nodes []snapshot.Node) treeReport {
 		var firstLost error
 		for _, id := range n.Content {
 			h := blob.Handle{Type: blob.Data, ID: id}
-			copies, _ := c.table.lookup(h)
+			copies, _ := c.table.Lookup(h)
 			if err := c.anyThere(h, copies); err != nil && c.anyDamaged(copies) {
 				lost++
 				if firstLost == nil {
@@ -220,7 +270,7 @@ func (c *run) inspectLost(nodes []snapshot.Node) treeReport {
 	return report
 }
 
-func (c *run) anyDamaged(copies []entry) bool {
+func (c *run) anyDamaged(copies []blobtable.Entry) bool {
 	for i := range copies {
 		if c.damaged[copies[i]] {
 			return true
@@ -238,6 +288,7 @@ func (c *run) nameLostFiles(ctx context.Context) error {
 	return c.walk(ctx, p, c.inspectLost, func(tree walk.Tree[treeReport]) error {
 		for _, f := range tree.Loaded.findings {
 			if f.name != "" { // trees were reported before
+				c.res.LostFiles = true
 				c.report.error("%s: %w; %s", p.path(ctx, tree.N, f.name), f.err, fileAdvice)
 			}
 		}
@@ -260,10 +311,10 @@ func (p *paths) add(id blob.ID, parent int) {
 	p.parents = append(p.parents, int32(parent))
 }
 
-// path names an entry of tree n, or the tree itself when name is empty.
+// path names an entry of tree n, or the tree itself when name is empty; the root is "/".
 func (p *paths) path(ctx context.Context, n int, name string) string {
 	dir := p.dir(ctx, n)
-	if name == "" {
+	if name == "" && p.parents[n] >= 0 {
 		return dir
 	}
 	return dir + "/" + printable(name)

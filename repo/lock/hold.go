@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"vitrine/repo"
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 )
@@ -41,34 +43,86 @@ var surviveHangups = sync.OnceFunc(func() { signal.Notify(hangups, syscall.SIGHU
 type holding struct {
 	*client
 	id       blob.ID
-	made     time.Time // of the lock file
-	leftover []blob.ID // replaced lock files that could not be removed
+	made     atomic.Pointer[time.Time] // of the lock file; also for others
+	leftover []blob.ID                 // replaced lock files that could not be removed
 }
 
-// hold starts the refresher of a lock file that was just made.
-func (c *client) hold(ctx context.Context, id blob.ID, made time.Time) (context.Context, *Lock) {
-	h := &holding{client: c, id: id, made: made}
+// hold starts the refresher of a lock file that was just made, and with early the second look.
+func (c *client) hold(ctx context.Context, id blob.ID, made time.Time, early bool) (context.Context, *Lock) {
+	h := &holding{client: c, id: id}
+	h.made.Store(&made)
+	ending := repo.WatchEnd(ctx)
 	held, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		if err := h.refresh(held); err != nil {
-			c.log.Error("the lock on the repository is lost, work ends", "error", err)
 			cancel(err)
 		}
 	}()
-	return held, &Lock{release: sync.OnceValue(func() error {
-		cancel(context.Canceled)
-		<-done
-		return h.removeAll(ctx)
-	})}
+	settled := make(chan struct{})
+	var conflict error // once settled is closed
+	if early {
+		go func() {
+			defer close(settled)
+			if _, err := c.settle(held, id); err != nil {
+				conflict = lockError(err)
+				cancel(conflict)
+			}
+		}()
+	} else {
+		close(settled)
+	}
+	holds := func(ctx context.Context) error {
+		select {
+		case <-settled: // also when ctx has ended
+		default:
+			select {
+			case <-settled:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if conflict != nil {
+			return conflict
+		}
+		return h.holds(ctx, held)
+	}
+	return repo.WithLockCheck(held, holds), &Lock{
+		settled: holds,
+		release: sync.OnceValue(func() error {
+			cancel(context.Canceled)
+			<-done
+			<-settled
+			ending.Stop()
+			ctx, cancel := ending.Context(ctx, releaseTime, releaseLeast)
+			defer cancel()
+			return h.removeAll(ctx)
+		}),
+	}
 }
 
-// removeAll removes every lock file of this lock.
+// holds returns nil while the lock is young enough for nobody to have removed it as stale. An old one is being
+// refreshed, as after a computer has slept: that is waited for. held is the context of the work.
+func (h *holding) holds(ctx, held context.Context) error {
+	for {
+		if cause := context.Cause(held); errors.Is(cause, ErrLost) {
+			return cause
+		}
+		if h.age(h.now()) < lostAfter {
+			return nil
+		}
+		if sleep(ctx, lookEvery) != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// removeAll removes every lock file of this lock in the time that ctx has.
 func (h *holding) removeAll(ctx context.Context) error {
 	var errs []error
 	for _, id := range append(h.leftover, h.id) {
-		if err := h.remove(ctx, id); err != nil {
+		if err := h.removeNow(ctx, id); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -106,7 +160,7 @@ func (h *holding) refresh(ctx context.Context) error {
 
 // age is by the wall clock, which others compare the time in the lock file with; it goes on while
 // the computer sleeps.
-func (h *holding) age(now time.Time) time.Duration { return now.Round(0).Sub(h.made.Round(0)) }
+func (h *holding) age(now time.Time) time.Duration { return now.Round(0).Sub(h.made.Load().Round(0)) }
 
 // replace makes a new lock file and removes the old one. The old one must be there: if it is
 // not, somebody has broken the lock and may have taken one that excludes ours. While it is there
@@ -129,10 +183,11 @@ func (h *holding) replace(ctx context.Context) error {
 		return err
 	}
 	h.leftover = append(h.leftover, h.id)
-	h.id, h.made = id, made
+	h.id = id
+	h.made.Store(&made)
 	kept := h.leftover[:0]
 	for _, old := range h.leftover {
-		if err := h.remove(ctx, old); err != nil {
+		if err := h.removeNow(ctx, old); err != nil {
 			h.log.Warn("old lock file could not be removed, trying again later", "error", err)
 			kept = append(kept, old)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -233,22 +234,22 @@ func TestSleep(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStore()
 			c := testClient(s, false, nil)
-			skip := make(chan time.Duration, 1)
-			var skipped time.Duration // used by the refresher only, but for the first calls
-			c.now = func() time.Time {
-				select {
-				case d := <-skip:
-					skipped = d
-				default:
-				}
-				return time.Now().Add(skipped)
-			}
-			ctx, _ := mustAcquire(t, c)
+			var skipped atomic.Int64
+			c.now = func() time.Time { return time.Now().Add(time.Duration(skipped.Load())) }
+			ctx, l := mustAcquire(t, c)
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			skip <- 2 * time.Hour
+			skipped.Store(int64(2 * time.Hour))
 			if removed {
 				Unlock(t.Context(), s, true, nil)
+			}
+			// Who wants to write at once, before anybody has looked at the clock, has to wait for that.
+			err := l.Settled(t.Context())
+			if errors.Is(err, ErrLost) != removed || (err == nil) == removed {
+				t.Errorf("removed: %v; the lock says %v", removed, err)
+			}
+			if err == nil && c.now().Sub(s.onlyLock(t).Time) > 2*lookEvery {
+				t.Error("the lock says that it holds, and is old")
 			}
 			time.Sleep(2 * lookEvery)
 			synctest.Wait()
@@ -261,7 +262,7 @@ func TestSleep(t *testing.T) {
 			if ctx.Err() != nil {
 				t.Errorf("the lock is there, the context says %v", context.Cause(ctx))
 			}
-			if age := time.Now().Add(2 * time.Hour).Sub(s.onlyLock(t).Time); age > 2*lookEvery {
+			if age := time.Now().Add(2 * time.Hour).Sub(s.onlyLock(t).Time); age > 4*lookEvery {
 				t.Errorf("the lock is %v old", age)
 			}
 		})

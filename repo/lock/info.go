@@ -24,6 +24,9 @@ type Info struct {
 	PID       int       `json:"pid"`
 	UID       uint32    `json:"uid,omitempty"`
 	GID       uint32    `json:"gid,omitempty"`
+	// PIDSpace is where PID counts: a boot of a kernel and a PID namespace in it. Only vitrine writes it, others
+	// pass over it. "" is not known.
+	PIDSpace string `json:"pid_space,omitempty"`
 
 	ID blob.ID `json:"-"` // the name of the file
 }
@@ -44,12 +47,25 @@ func (i Info) encode() ([]byte, error) { return json.Marshal(i) }
 
 // identity is who takes locks here.
 func identity() Info {
-	info := Info{PID: os.Getpid(), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
+	info := Info{PID: os.Getpid(), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PIDSpace: pidSpace()}
 	info.Hostname, _ = os.Hostname() // without a name the age alone tells a stale lock
 	if u, err := user.Current(); err == nil {
 		info.Username = u.Username
 	}
 	return info
+}
+
+// pidSpace returns what Info.PIDSpace is for this process.
+func pidSpace() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + "/" + namespace
 }
 
 // staleAfter is the age at which a lock counts as left behind.
@@ -65,9 +81,11 @@ const startSlack = time.Minute
 // Two machines (or containers) with one host name make the second rule wrong, a wrong clock the first. So a
 // stale lock still counts; only Unlock, a person's decision, removes it.
 func (i Info) stale(now time.Time, hostname string, started func(pid int) (time.Time, bool)) bool {
-	if now.Sub(i.Time) > staleAfter {
-		return true
-	}
+	return now.Sub(i.Time) > staleAfter || i.ended(hostname, started)
+}
+
+// ended reports whether the lock was taken on a host of that name by a process that has ended.
+func (i Info) ended(hostname string, started func(pid int) (time.Time, bool)) bool {
 	if hostname == "" || i.Hostname != hostname || i.PID <= 0 {
 		return false
 	}

@@ -6,6 +6,12 @@
 // and looks again, so that of two clients at the same moment at least one sees the other. Both may,
 // and then both give up; RetryFor lets them try again after waits that differ.
 //
+// With Options.Early the wait and the second look happen while the holder is at work already. What
+// it reads meanwhile is to be relied on: a client that excludes us and that the first look did not see
+// wrote its lock after that look, waits 200 ms as well, and finds ours, which was there within half
+// of that. It has then changed nothing. What is left is that we have to give up too, so nothing is
+// written before the second look has found nothing.
+//
 // What counts as a conflict:
 //   - a lock that is stale (see Unlock) still counts: only a person can tell a dead client from one
 //     with a wrong clock, or on another machine of the same name. The error says that it looks
@@ -13,11 +19,17 @@
 //   - a lock file that cannot be decoded counts for both kinds of lock, since it may be exclusive;
 //   - an empty lock file does not count: it is the rest of an interrupted upload;
 //   - a lock file that vanishes while it is looked at does not count, but the listing is done
-//     again, since its holder may just have refreshed it.
+//     again, since its holder may just have refreshed it;
+//   - one that is listed each time for seconds, and is never there, does not count: a server of a
+//     cluster that was away when it was removed goes on listing it.
 //
 // While the lock is held, a new file replaces the old one every 5 minutes. When that is not
 // possible for so long that others could take the lock for stale, or when somebody removed the
 // lock, the context that Acquire returned ends with the cause ErrLost.
+//
+// What Acquire has read of other locks is kept with the Lock: who came first, and whether a process of this
+// host was cut off. A vitrine says in its locks under which kernel its PID counts, so that the death of a
+// holder can be certain; restic passes over that field.
 //
 // From the first Acquire on, SIGHUP does not end the process; see surviveHangups.
 package lock
@@ -49,7 +61,7 @@ type Files interface {
 }
 
 // ErrLocked is the class of the error that another client's lock causes; see LockedError.
-var ErrLocked = errors.New("repository is locked")
+var ErrLocked = errors.New("repository is already locked")
 
 // ErrLost is the cause of the end of a context whose lock is no more.
 var ErrLost = errors.New("lock on the repository was lost")
@@ -88,6 +100,10 @@ type Options struct {
 	Exclusive bool
 	// RetryFor is how long to try again while the repository is locked; 0 means not at all.
 	RetryFor time.Duration
+	// Early lets Acquire return before the second look, unless the store is slow or RetryFor is set.
+	// When that finds a conflict, the context ends with it as the cause. Nothing may be written
+	// to the repository until Lock.Settled has returned nil, which repo.WithLockCheck sees to.
+	Early bool
 	// Log receives what is worth knowing and is no error; nil discards it.
 	Log *slog.Logger
 }
@@ -97,21 +113,34 @@ const (
 	settleTime   = 200 * time.Millisecond // between writing a lock and looking again
 	retryFirst   = 500 * time.Millisecond // before the first retry; doubles
 	retryMost    = time.Minute
-	releaseTime  = 10 * time.Second // for removing a lock, also when the context has ended
+	releaseTime  = 10 * time.Second // for removing a lock, also when the context has ended: then from that moment
+	releaseLeast = 2 * time.Second  // of that when other work took the rest
 	parallelRead = 8
 )
 
 // Lock is a lock that is held. Its methods may be called in parallel.
 type Lock struct {
+	settled func(ctx context.Context) error
 	release func() error
+	client  *client
+	others  others
 }
 
 // Acquire takes a lock. The context it returns ends with ctx, with Release, or with the
-// cause ErrLost; all work under the lock must use it. When another client is in the way the error
+// cause ErrLost; all work under the lock must use it, also what comes after its end: under it a repository is not changed
+// by one whose lock does not hold (repo.WithLockCheck). When another client is in the way the error
 // is of class ErrLocked, and no lock is left behind.
 func Acquire(ctx context.Context, r Files, o Options) (context.Context, *Lock, error) {
-	return newClient(r, o).acquire(ctx, o.RetryFor)
+	c := newClient(r, o)
+	if o.Early && o.RetryFor == 0 {
+		return c.acquireEarly(ctx)
+	}
+	return c.acquire(ctx, o.RetryFor)
 }
+
+// Settled waits until the lock is known to hold. The error is the conflict that the second look found,
+// what kept it from looking, or why ctx ended.
+func (l *Lock) Settled(ctx context.Context) error { return l.settled(ctx) }
 
 // Release removes the lock. It may be called again, which does nothing and returns the same.
 func (l *Lock) Release() error { return l.release() }
@@ -149,13 +178,14 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 	surviveHangups() // before the lock file is there
 	deadline := c.now().Add(retryFor)
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
-		id, made, err := c.try(ctx)
+		id, made, seen, err := c.try(ctx)
 		if err == nil {
-			ctx, lock := c.hold(ctx, id, made)
+			ctx, lock := c.hold(ctx, id, made, false)
+			lock.client, lock.others = c, seen
 			return ctx, lock, nil
 		}
 		if !errors.Is(err, ErrLocked) {
-			return nil, nil, fmt.Errorf("lock repository: %w", err)
+			return nil, nil, lockError(err)
 		}
 		left := deadline.Sub(c.now())
 		if left <= 0 {
@@ -171,26 +201,73 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 	}
 }
 
-// try makes a lock unless there is a conflict.
-func (c *client) try(ctx context.Context) (blob.ID, time.Time, error) {
-	if err := c.conflict(ctx, blob.ID{}); err != nil {
-		return blob.ID{}, time.Time{}, err
-	}
-	id, made, err := c.save(ctx)
-	if err == nil {
-		if err = sleep(ctx, settleTime); err == nil {
-			err = c.conflict(ctx, id)
-		}
-	} else if errors.Is(err, backend.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%w (a check can do without a lock: --no-lock)", err)
+// acquireEarly is acquire for Options.Early. What the others do it knows from the first look only.
+func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, error) {
+	surviveHangups()
+	began := c.now()
+	id, made, before, err := c.make(ctx)
+	after := before
+	quick := c.now().Sub(began) < settleTime/2
+	if err == nil && !quick {
+		after, err = c.settle(ctx, id)
 	}
 	if err != nil {
-		// Also when the Save failed: its result may be unknown.
-		if removeErr := c.remove(ctx, id); removeErr != nil {
-			c.log.Warn("a lock could not be removed; `vitrine unlock` will", "error", removeErr)
-		}
+		c.undo(ctx, id)
+		return nil, nil, lockError(err)
 	}
-	return id, made, err
+	held, lock := c.hold(ctx, id, made, quick)
+	lock.client, lock.others = c, c.tellApart(before, after, &Info{ID: id, Time: made})
+	return held, lock, nil
+}
+
+// try makes a lock unless there is a conflict. It tells what other locks there were.
+func (c *client) try(ctx context.Context) (blob.ID, time.Time, others, error) {
+	id, made, before, err := c.make(ctx)
+	var after []found
+	if err == nil {
+		after, err = c.settle(ctx, id)
+	}
+	if err != nil {
+		c.undo(ctx, id)
+	}
+	return id, made, c.tellApart(before, after, &Info{ID: id, Time: made}), err
+}
+
+// make looks for conflicts and writes a lock file. That may be there also after an error: the result of
+// a Save that failed may be unknown. It returns the locks that there were before.
+func (c *client) make(ctx context.Context) (blob.ID, time.Time, []found, error) {
+	before, err := c.conflict(ctx, blob.ID{})
+	if err != nil {
+		return blob.ID{}, time.Time{}, nil, err
+	}
+	id, made, err := c.save(ctx)
+	if errors.Is(err, backend.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w (a check can do without a lock: --no-lock)", err)
+	}
+	return id, made, before, err
+}
+
+// settle is the second look, for those who came at the same time. It returns the locks that there are.
+func (c *client) settle(ctx context.Context, own blob.ID) ([]found, error) {
+	if err := sleep(ctx, settleTime); err != nil {
+		return nil, err
+	}
+	return c.conflict(ctx, own)
+}
+
+// lockError says what could not be done; that the repository is locked says so itself.
+func lockError(err error) error {
+	if err == nil || errors.Is(err, ErrLocked) {
+		return err
+	}
+	return fmt.Errorf("lock repository: %w", err)
+}
+
+// undo removes a lock file that nobody is going to hold.
+func (c *client) undo(ctx context.Context, id blob.ID) {
+	if err := c.remove(ctx, id); err != nil {
+		c.log.Warn("a lock could not be removed; `vitrine unlock` will", "error", err)
+	}
 }
 
 // save writes a new lock file.
@@ -205,25 +282,37 @@ func (c *client) save(ctx context.Context) (blob.ID, time.Time, error) {
 	return id, info.Time, err
 }
 
-// remove deletes a lock file, also when ctx has ended. One that is not there is fine.
+// remove deletes a lock file within releaseTime, also when ctx has ended. One that is not there is fine.
 func (c *client) remove(ctx context.Context, id blob.ID) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	defer cancel()
+	return c.removeNow(ctx, id)
+}
+
+// removeNow is remove in the time that ctx has.
+func (c *client) removeNow(ctx context.Context, id blob.ID) error {
 	if id.IsZero() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-	defer cancel()
 	err := c.files.RemoveFile(ctx, backend.Lock, id)
 	if errors.Is(err, backend.ErrNotExist) {
 		return nil
 	}
+	if err != nil && ctx.Err() != nil {
+		c.log.Info("a lock could not be removed in time", "error", err)
+		return fmt.Errorf("remove lock/%s: %w", id.Short(), errSilent)
+	}
 	return err
 }
 
-// conflict returns a LockedError when a lock but our own stands in the way.
-func (c *client) conflict(ctx context.Context, own blob.ID) error {
-	locks, err := c.read(ctx)
+// errSilent is why a lock was not removed in time.
+var errSilent = backend.Classed(backend.ErrAway, errors.New("the store does not answer"))
+
+// conflict returns all locks, of our own only the ID, and a LockedError when one stands in the way.
+func (c *client) conflict(ctx context.Context, own blob.ID) ([]found, error) {
+	locks, err := c.read(ctx, own)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var worst *LockedError
 	for _, l := range locks {
@@ -241,9 +330,9 @@ func (c *client) conflict(ctx context.Context, own blob.ID) error {
 		}
 	}
 	if worst != nil {
-		return worst
+		return nil, worst
 	}
-	return nil
+	return locks, nil
 }
 
 // found is one lock file. When damaged is set, only the ID of info is.
@@ -252,26 +341,59 @@ type found struct {
 	damaged error
 }
 
-// read returns the locks in the repository, in the order of their names.
-func (c *client) read(ctx context.Context) ([]found, error) {
+// read returns the locks in the repository, in the order of their names. Of our own, if there is one, only
+// the ID: it need not be read.
+func (c *client) read(ctx context.Context, own blob.ID) ([]found, error) {
 	known := map[blob.ID]found{}
-	for range 10 {
-		locks, vanished, err := c.readOnce(ctx, known)
-		if err != nil || !vanished {
-			return locks, err
+	if !own.IsZero() {
+		known[own] = found{info: Info{ID: own}}
+	}
+	misses := map[blob.ID]int{} // how often in a row a file was listed and not there
+	for again := range maxReadings {
+		locks, missing, err := c.readOnce(ctx, known)
+		if err != nil {
+			return nil, err
+		}
+		misses = countAgain(misses, missing)
+		if !slices.ContainsFunc(missing, func(id blob.ID) bool { return misses[id] < ghostReadings }) {
+			for _, id := range missing {
+				c.log.Warn("a lock is listed but not there; the store seems to list what was removed", "lock", id.Short())
+			}
+			return locks, nil
+		}
+		if err := sleep(ctx, min(firstPause<<again, maxPause)); err != nil {
+			return nil, err
 		}
 	}
 	return nil, errors.New("locks vanish as fast as they are listed")
 }
 
-// readOnce lists the lock files and reads those that are not known. When one vanished
-// meanwhile the result is not to be used.
-func (c *client) readOnce(ctx context.Context, known map[blob.ID]found) (locks []found, vanished bool, err error) {
+// How long a listed lock may not be there before it counts as removed: ghostReadings with pauses between them, 3 s
+// in all. Others may come and go meanwhile, but not for ever.
+const (
+	ghostReadings = 10
+	maxReadings   = 3 * ghostReadings
+	firstPause    = 10 * time.Millisecond
+	maxPause      = time.Second
+)
+
+// countAgain adds one for each ID, and forgets those that are not among them.
+func countAgain(before map[blob.ID]int, ids []blob.ID) map[blob.ID]int {
+	after := make(map[blob.ID]int, len(ids))
+	for _, id := range ids {
+		after[id] = before[id] + 1
+	}
+	return after
+}
+
+// readOnce lists the lock files and reads those that are not known. With some missing, which were listed
+// but are not there, the result may lack what took their place.
+func (c *client) readOnce(ctx context.Context, known map[blob.ID]found) (locks []found, missing []blob.ID, err error) {
 	infos, err := c.files.ListFiles(ctx, backend.Lock)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	var mu sync.Mutex // guards known, locks, vanished
+	var mu sync.Mutex // guards known, locks, missing
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelRead)
 	for _, file := range infos {
@@ -290,7 +412,7 @@ func (c *client) readOnce(ctx context.Context, known map[blob.ID]found) (locks [
 			mu.Lock()
 			defer mu.Unlock()
 			if errors.Is(err, backend.ErrNotExist) {
-				vanished = true
+				missing = append(missing, id)
 				return nil
 			}
 			known[id] = l
@@ -299,10 +421,10 @@ func (c *client) readOnce(ctx context.Context, known map[blob.ID]found) (locks [
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	slices.SortFunc(locks, func(a, b found) int { return a.info.ID.Compare(b.info.ID) })
-	return locks, vanished, nil
+	return locks, missing, nil
 }
 
 func (c *client) readFile(ctx context.Context, id blob.ID) (found, error) {
@@ -350,7 +472,7 @@ func (c *client) unlock(ctx context.Context, all bool) (removed int, err error) 
 // readForUnlock reads the locks, or only their names when all are to be removed.
 func (c *client) readForUnlock(ctx context.Context, all bool) ([]found, error) {
 	if !all {
-		return c.read(ctx)
+		return c.read(ctx, blob.ID{})
 	}
 	infos, err := c.files.ListFiles(ctx, backend.Lock)
 	var locks []found

@@ -55,7 +55,7 @@ func TestMessage(t *testing.T) {
 		words []string
 	}{
 		{LockedError{Holder: held, Age: 200 * time.Second},
-			[]string{"repository is locked exclusively by bob@nas (pid 12) since " + held.Time.Format(time.DateTime) + ", 3m20s ago", "--retry-lock"}},
+			[]string{"repository is already locked exclusively by bob@nas (pid 12) since " + held.Time.Format(time.DateTime) + ", 3m20s ago", "--retry-lock"}},
 		{LockedError{Holder: held, Age: time.Hour, Stale: true}, []string{"1h0m0s ago", "seems to be gone", "`vitrine unlock`"}},
 		{LockedError{Holder: Info{ID: blob.Hash(nil)}, Damaged: errors.New("bad MAC")}, []string{"cannot be read", "bad MAC", "`vitrine unlock --remove-all`"}},
 	}
@@ -105,9 +105,11 @@ func TestRace(t *testing.T) {
 		s := newStore()
 		var holders, turns atomic.Int32
 		var group sync.WaitGroup
-		for range 5 {
+		for pid := range 5 {
 			group.Go(func() {
-				_, l, err := testClient(s, true, nil).acquire(t.Context(), time.Hour)
+				c := testClient(s, true, nil)
+				c.self.PID = 1 + pid // this store names a file by its plain text, and they come at the same nanosecond
+				_, l, err := c.acquire(t.Context(), time.Hour)
 				if err != nil {
 					t.Error(err)
 					return
@@ -298,6 +300,39 @@ func TestVanished(t *testing.T) {
 	})
 }
 
+// TestGhost: a lock that is listed for ever and is never there does not count, but one that comes in its place does.
+func TestGhost(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStore()
+			ghost := s.put(t, theirs(true))
+			readings := 0
+			s.spoil(func(op string, id blob.ID) error {
+				if op == "read" && id == ghost {
+					if readings++; readings == ghostReadings/2 && exclusive {
+						s.put(t, theirs(true))
+					}
+					return backend.ErrNotExist
+				}
+				return nil
+			}, nil)
+			began := time.Now()
+			_, l, err := testClient(s, false, nil).acquire(t.Context(), 0)
+			if took := time.Since(began); took < 2*time.Second || took > 20*time.Second || readings < ghostReadings {
+				t.Errorf("%d readings in %v", readings, took)
+			}
+			if exclusive {
+				wantLocked(t, err, "alice@elsewhere")
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Release()
+		})
+	}
+}
+
 func TestUnlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self := identity()
@@ -361,6 +396,109 @@ func TestUnlock(t *testing.T) {
 		s.spoil(nil, nil)
 		if removed, err := Unlock(t.Context(), s, true, nil); err != nil || removed != 1 {
 			t.Errorf("%d removed, %v, want 1", removed, err)
+		}
+		s.wantFiles(t, 0)
+	})
+}
+
+// TestEarly: the holder works while the second look is still to come, and is told what that finds.
+func TestEarly(t *testing.T) {
+	tests := []struct {
+		name     string
+		saveTime time.Duration // what writing the lock file takes
+		other    time.Duration // when an exclusive lock appears; 0 for never
+		broken   time.Duration // when listing begins to fail; 0 for never
+		early    bool
+		conflict bool
+	}{
+		{name: "alone", early: true},
+		{name: "slow store", saveTime: settleTime / 2},
+		{name: "conflict", other: settleTime / 2, early: true, conflict: true},
+		{name: "slow store and conflict", saveTime: settleTime / 2, other: settleTime, conflict: true},
+		{name: "broken store", broken: settleTime / 2, early: true},
+		{name: "slow and broken store", saveTime: settleTime / 2, broken: settleTime},
+	}
+	broken := errors.New("broken")
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore()
+				began := time.Now()
+				s.spoil(func(op string, _ blob.ID) error {
+					switch {
+					case op == "save":
+						time.Sleep(test.saveTime)
+					case op == "list" && test.broken > 0 && time.Since(began) >= test.broken:
+						return broken
+					}
+					return nil
+				}, nil)
+				others := 0
+				if test.other > 0 {
+					others = 1
+					time.AfterFunc(test.other, func() {
+						plain, err := theirs(true).encode()
+						if err != nil {
+							t.Error(err)
+						}
+						s.mu.Lock()
+						defer s.mu.Unlock()
+						s.files[blob.Hash(plain)] = plain
+					})
+				}
+				ctx, l, err := testClient(s, false, nil).acquireEarly(t.Context())
+				if !test.early {
+					if took := time.Since(began); took < settleTime {
+						t.Errorf("it took %v only", took)
+					}
+				} else {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if took := time.Since(began); took >= settleTime/2 {
+						t.Errorf("it took %v", took)
+					}
+					err = l.Settled(t.Context())
+					if err != nil && !errors.Is(context.Cause(ctx), err) {
+						t.Errorf("the context ended with %v", context.Cause(ctx))
+					}
+				}
+				switch {
+				case test.conflict:
+					wantLocked(t, err, "alice@elsewhere")
+				case test.broken > 0:
+					if !errors.Is(err, broken) {
+						t.Errorf("error %v", err)
+					}
+				case err != nil:
+					t.Error(err)
+				case ctx.Err() != nil:
+					t.Error("the context has ended")
+				}
+				if l != nil {
+					if err := l.Release(); err != nil {
+						t.Error(err)
+					}
+				}
+				s.wantFiles(t, others)
+			})
+		})
+	}
+}
+
+// TestEarlyRelease: a lock may be released before the second look.
+func TestEarlyRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		_, l, err := testClient(s, false, nil).acquireEarly(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Release(); err != nil {
+			t.Error(err)
+		}
+		if err := l.Settled(t.Context()); !errors.Is(err, context.Canceled) {
+			t.Errorf("settled: %v", err)
 		}
 		s.wantFiles(t, 0)
 	})

@@ -85,6 +85,18 @@ func (x *MapIndex) Locations(h blob.Handle) ([]blob.Location, error) {
 	return x.m[h], nil
 }
 
+// Packs implements repo.Index.
+func (x *MapIndex) Packs(fn func(blob.ID)) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, locs := range x.m {
+		for i := range locs {
+			fn(locs[i].Pack)
+		}
+	}
+	return nil
+}
+
 // Refresh implements repo.Index.
 func (x *MapIndex) Refresh(ctx context.Context) error {
 	infos, err := x.r.IndexFiles(ctx)

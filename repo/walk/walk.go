@@ -18,14 +18,17 @@ import (
 	"vitrine/repo/snapshot"
 )
 
-// Tree is one visit.
-type Tree[T any] struct {
-	N      int     // number of the visit, from 0
-	ID     blob.ID // of the tree blob
-	Parent int     // N of the tree in which it was found first; -1-i for roots[i]
-	Loaded T       // what load returned
-	Err    error   // what load returned
+// Visit is one visit of what K names.
+type Visit[K comparable, T any] struct {
+	N      int   // number of the visit, from 0
+	ID     K     // of the tree blob, or whatever else names what is visited once
+	Parent int   // N of the tree in which it was found first; -1-i for roots[i]
+	Loaded T     // what load returned
+	Err    error // what load returned
 }
+
+// Tree is a visit of a tree that counts as the same wherever it is.
+type Tree[T any] = Visit[blob.ID, T]
 
 // Options bound a walk.
 type Options struct {
@@ -37,14 +40,15 @@ type Options struct {
 // DefaultParallel keeps some cores busy and hides the latency of a local disk.
 const DefaultParallel = 8
 
-// Each calls visit for every tree that the roots reach.
+// Each calls visit for every tree that the roots reach. For whoever makes something else of a tree in one place than
+// in another, K is more than its ID.
 //
 // load is called in parallel. It returns what visit is to get, and the subtrees to visit later;
 // an error goes to visit and does not end the walk. visit is called from the caller's
 // goroutine; its error ends the walk and is returned as it is. When ctx ends, its error is
 // returned. All calls of load have ended when Each returns.
-func Each[T any](ctx context.Context, roots []blob.ID, o Options,
-	load func(ctx context.Context, id blob.ID) (T, []blob.ID, error), visit func(Tree[T]) error) error {
+func Each[K comparable, T any](ctx context.Context, roots []K, o Options,
+	load func(ctx context.Context, id K) (T, []K, error), visit func(Visit[K, T]) error) error {
 	parallel := o.Parallel
 	if parallel <= 0 {
 		parallel = DefaultParallel
@@ -55,10 +59,10 @@ func Each[T any](ctx context.Context, roots []blob.ID, o Options,
 	defer cancel()
 
 	f := newFrontier(roots)
-	var ahead []*loading[T] // the first trees of the frontier
+	var ahead []*loading[K, T] // the first trees of the frontier
 	for n := 0; ; n++ {
 		for len(ahead) < parallel && len(ahead) < f.len() {
-			l := &loading[T]{done: make(chan struct{})}
+			l := &loading[K, T]{done: make(chan struct{})}
 			id := f.at(len(ahead)).id
 			loads.Go(func() {
 				defer close(l.done)
@@ -80,7 +84,7 @@ func Each[T any](ctx context.Context, roots []blob.ID, o Options,
 		}
 		next := f.take()
 		f.add(l.subtrees, n)
-		if err := visit(Tree[T]{N: n, ID: next.id, Parent: next.parent, Loaded: l.loaded, Err: l.err}); err != nil {
+		if err := visit(Visit[K, T]{N: n, ID: next.id, Parent: next.parent, Loaded: l.loaded, Err: l.err}); err != nil {
 			return err
 		}
 	}
@@ -107,47 +111,47 @@ func Subtrees(nodes []snapshot.Node) []blob.ID {
 }
 
 // loading is a tree on its way; the fields above done may be read once done is closed.
-type loading[T any] struct {
+type loading[K comparable, T any] struct {
 	loaded   T
-	subtrees []blob.ID
+	subtrees []K
 	err      error
 	done     chan struct{}
 }
 
 // waiting is a tree that was met and not visited.
-type waiting struct {
-	id     blob.ID
+type waiting[K comparable] struct {
+	id     K
 	parent int
 }
 
 // frontier is the queue of the trees to visit and the memory of all that ever were in it.
-type frontier struct {
-	met   map[blob.ID]struct{}
-	queue []waiting
+type frontier[K comparable] struct {
+	met   map[K]struct{}
+	queue []waiting[K]
 	head  int // queue[:head] was taken
 }
 
-func newFrontier(roots []blob.ID) *frontier {
-	f := &frontier{met: make(map[blob.ID]struct{}, len(roots))}
+func newFrontier[K comparable](roots []K) *frontier[K] {
+	f := &frontier[K]{met: make(map[K]struct{}, len(roots))}
 	for i, id := range roots {
-		f.add([]blob.ID{id}, -1-i)
+		f.add([]K{id}, -1-i)
 	}
 	return f
 }
 
-func (f *frontier) add(ids []blob.ID, parent int) {
+func (f *frontier[K]) add(ids []K, parent int) {
 	for _, id := range ids {
 		if _, known := f.met[id]; !known {
 			f.met[id] = struct{}{}
-			f.queue = append(f.queue, waiting{id, parent})
+			f.queue = append(f.queue, waiting[K]{id, parent})
 		}
 	}
 }
 
-func (f *frontier) len() int         { return len(f.queue) - f.head }
-func (f *frontier) at(i int) waiting { return f.queue[f.head+i] }
+func (f *frontier[K]) len() int            { return len(f.queue) - f.head }
+func (f *frontier[K]) at(i int) waiting[K] { return f.queue[f.head+i] }
 
-func (f *frontier) take() waiting {
+func (f *frontier[K]) take() waiting[K] {
 	w := f.queue[f.head]
 	f.head++
 	if f.head >= 1024 && f.head >= len(f.queue)/2 {

@@ -12,88 +12,11 @@ import (
 	"testing"
 )
 
-// damages are the ways in which a file goes bad. Each gets the content and returns what the disk
-// gives back instead.
-var damages = map[string]func([]byte) []byte{
-	"empty":      func([]byte) []byte { return nil },
-	"half":       func(p []byte) []byte { return p[:len(p)/2] },
-	"one short":  func(p []byte) []byte { return p[:len(p)-1] },
-	"first bit":  func(p []byte) []byte { return flip(p, 0) },
-	"middle bit": func(p []byte) []byte { return flip(p, len(p)/2) },
-	"last bit":   func(p []byte) []byte { return flip(p, len(p)-1) },
-	"zeros":      func(p []byte) []byte { return make([]byte, len(p)) },
-}
-
+// flip returns a copy with one bit changed.
 func flip(p []byte, i int) []byte {
 	out := append([]byte(nil), p...)
 	out[i] ^= 0x10
 	return out
-}
-
-// A file of any kind that is cut or has a wrong bit is an error that names what is wrong,
-// never a panic, a hang or a success.
-func TestDamagedFiles(t *testing.T) {
-	whole := newLab(t).checked()
-	whole.vitrine("init")
-	master := whole.quicken()
-	source := whole.dir + "/source"
-	whole.must("cp", "-a", filepath.Join(smallTree(t), "made"), source)
-	whole.vitrine("backup", source)
-	whole.vitrine("backup", "--tag", "second", source)
-	lock := `{"time":"2020-01-01T00:00:00Z","exclusive":false,"hostname":"elsewhere","username":"test","pid":1}`
-
-	for _, kind := range []string{"config", "keys", "snapshots", "index", "data", "locks"} {
-		for name, damage := range damages {
-			t.Run(kind+" "+name, func(t *testing.T) {
-				t.Parallel() // much of the time goes by in the waits of the lock protocol
-				l := newLab(t)
-				l.password = whole.password
-				l.must("cp", "-a", whole.repo, l.repo)
-				if kind == "locks" {
-					l.store("locks", l.seal(master, lock))
-				}
-				files := l.files(kind)
-				sort.Strings(files)
-				victim := files[len(files)/2]
-				content, err := os.ReadFile(victim)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := errors.Join(os.Chmod(victim, 0o600), os.WriteFile(victim, damage(content), 0o600)); err != nil {
-					t.Fatal(err)
-				}
-				l.reportsDamage(kind, filepath.Base(victim), source)
-			})
-		}
-	}
-}
-
-// reportsDamage runs the program against a repository with one bad file.
-func (l *lab) reportsDamage(kind, name, source string) {
-	l.t.Helper()
-	results := map[string]result{}
-	for _, command := range []string{"check --read-data", "snapshots", "ls latest", "backup " + source} {
-		args := strings.Fields(command)
-		r := l.tryVitrine(args...)
-		if r.code != 0 && strings.TrimSpace(r.stderr) == "" {
-			l.t.Errorf("it failed and said nothing:\n%v", r)
-		}
-		results[args[0]] = r
-	}
-	check := results["check"]
-	switch kind {
-	case "config", "keys": // nothing opens without them
-		for _, r := range results {
-			if r.code == 0 {
-				l.t.Errorf("it succeeded with a damaged %s file:\n%v", kind, r)
-			}
-		}
-	case "locks": // must not keep the check from its work
-	default:
-		if all := check.stdout + check.stderr; check.code == 0 || !strings.Contains(all, name[:8]) {
-			l.t.Errorf("check must fail and name %s:\n%v", name[:8], check)
-		}
-	}
 }
 
 // One bad pack costs the files in it and nothing else: they give EIO, all others read as ever.

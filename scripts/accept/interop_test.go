@@ -15,6 +15,9 @@ func TestVitrineWritesResticReads(t *testing.T) {
 	for _, version := range versions {
 		t.Run("v"+strconv.Itoa(version), func(t *testing.T) {
 			l := newLab(t).checked()
+			if version == 1 { // the race detector has seen enough with the other one
+				l.plain()
+			}
 			l.vitrine("init", "--repository-version", strconv.Itoa(version))
 			l.vitrine("backup", source)
 			l.restic("check", "--read-data")
@@ -30,6 +33,9 @@ func TestResticWritesVitrineReads(t *testing.T) {
 	for _, version := range versions {
 		t.Run("v"+strconv.Itoa(version), func(t *testing.T) {
 			l := newLab(t).checked()
+			if version == 1 { // the race detector has seen enough with the other one
+				l.plain()
+			}
 			l.restic("init", "--repository-version", strconv.Itoa(version))
 			l.restic("backup", source)
 			l.vitrine("check", "--read-data")
@@ -38,6 +44,8 @@ func TestResticWritesVitrineReads(t *testing.T) {
 				t.Errorf("diff found:\n%s", clip(out))
 			}
 			l.copiesOut(source, m.latest(source))
+			l.vitrine("restore", "latest", "--target", l.dir+"/restored", "--verify")
+			l.same(source, l.dir+"/restored"+source)
 		})
 	}
 }
@@ -83,7 +91,7 @@ func TestSecondBackupAddsNothing(t *testing.T) {
 	} {
 		for _, version := range versions {
 			t.Run(c.name+" v"+strconv.Itoa(version), func(t *testing.T) {
-				l := newLab(t).checked()
+				l := newLab(t).plain().checked()
 				l.vitrine("init", "--repository-version", strconv.Itoa(version))
 				c.first(l)
 				if got, want := c.second(l), "0 data and 0 tree blobs, 0 bytes"; got != want {

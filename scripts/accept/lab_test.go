@@ -19,6 +19,7 @@ import (
 // ends, the repository is checked and the directory removed.
 type lab struct {
 	t        *testing.T
+	program  string // the vitrine it runs: binary, or plain
 	dir      string // everything below is in here
 	repo     string
 	password string // file
@@ -33,13 +34,19 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, dir: dir, repo: dir + "/repo", password: dir + "/password", cache: dir + "/cache"}
+	l := &lab{t: t, program: binary, dir: dir, repo: dir + "/repo", password: dir + "/password", cache: dir + "/cache"}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("something is left in %s: %v", dir, err)
 		}
 	})
 	write(t, l.password, "correct horse\n")
+	return l
+}
+
+// plain runs the program without the race detector, for tests of what is written and shown (see doc.go).
+func (l *lab) plain() *lab {
+	l.program = plain
 	return l
 }
 
@@ -122,7 +129,7 @@ func (l *lab) in(dir string, command []string, args ...string) string {
 }
 
 func (l *lab) vitrineCommand() []string {
-	return append([]string{binary, "--repo", l.repo, "--password-file", l.password, "--cache-dir", l.cache}, l.vitrineOptions...)
+	return append([]string{l.program, "--repo", l.repo, "--password-file", l.password, "--cache-dir", l.cache}, l.vitrineOptions...)
 }
 
 func (l *lab) resticCommand() []string {

@@ -12,8 +12,9 @@ import (
 )
 
 var (
-	// binary is the vitrine under test, built once from the tree this test stands in.
-	binary string
+	// binary is the vitrine under test, built once from the tree this test stands in: under the race
+	// detector when the tests are. plain is the same program without it; doc.go says who runs which.
+	binary, plain string
 	// long is the full size of every test; the short form asserts the same on less.
 	long = os.Getenv("VITRINE_ACCEPT") == "long"
 	// base is where everything is written: memory, when there is some.
@@ -54,17 +55,34 @@ func run(m *testing.M) (int, error) {
 	}
 	os.Setenv("XDG_CACHE_HOME", filepath.Join(base, "xdg-cache"))
 
-	binary = filepath.Join(base, "vitrine")
-	args := []string{"build", "-o", binary}
+	// A program under the race detector sleeps a second before it ends well, and a test runs hundreds.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+
+	plain = filepath.Join(base, "plain", "vitrine")
+	if err := build(goCache, plain); err != nil {
+		return 0, err
+	}
+	binary = plain
 	if raceDetector {
+		binary = filepath.Join(base, "vitrine")
 		// The key derivation is third-party arithmetic without a goroutine; instrumented it
 		// would take five seconds for every command.
-		args = append(args, "-race", "-gcflags=golang.org/x/crypto/...=-race=false")
-	}
-	build := exec.Command("go", append(args, "vitrine/cmd/vitrine")...)
-	build.Env = append(os.Environ(), "GOCACHE="+goCache)
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("build vitrine: %w\n%s", err, out)
+		if err := build(goCache, binary, "-race", "-gcflags=golang.org/x/crypto/...=-race=false"); err != nil {
+			return 0, err
+		}
 	}
 	return m.Run(), nil
+}
+
+// build builds the program. The tests' own environment has no cache of the go command.
+func build(goCache, program string, flags ...string) error {
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
+		return err
+	}
+	cmd := exec.Command("go", append(append([]string{"build", "-o", program}, flags...), "vitrine/cmd/vitrine")...)
+	cmd.Env = append(os.Environ(), "GOCACHE="+goCache)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build vitrine %q: %w\n%s", flags, err, out)
+	}
+	return nil
 }

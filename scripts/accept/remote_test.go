@@ -2,13 +2,12 @@ package accept
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,39 +18,56 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"vitrine/repo/backend/linetest"
 )
 
-// Backup, mount and a comparison of everything over a line that breaks several times a second: nobody
-// notices but by the clock, and the repository is the same as without.
+// lineBytesPerSecond is so low that cuts fall into requests.
+const lineBytesPerSecond = 64 << 20
+
+// Backup, mount and a comparison of everything over a line that breaks several times a second, and with an rclone
+// that is killed every second: nobody notices but by the clock, and the repository is the same as without.
 func TestRemoteUnderCuts(t *testing.T) {
 	every := map[string]time.Duration{
-		"rest": 250 * time.Millisecond, "s3": 250 * time.Millisecond,
-		"sftp": 900 * time.Millisecond, // a connection of ssh takes a quarter of that to be made
+		"rest": 250 * time.Millisecond, "s3": 400 * time.Millisecond,
+		"sftp":      900 * time.Millisecond, // a connection of ssh takes a quarter of that to be made
+		"rclone s3": 900 * time.Millisecond, // has pauses of its own
+		"rclone":    800 * time.Millisecond,
 	}
-	eachRemote(t, []string{"rest", "s3", "sftp"}, func(t *testing.T, kind string) {
+	eachRemote(t, slices.Collect(maps.Keys(every)), func(t *testing.T, kind string) {
 		l, twin, f := newRemoteLab(t, kind)
 		source := fewFiles(t)
 		if long {
 			source = smallTree(t)
 		}
 		twin.vitrine("backup", "--pack-size", "4", source)
-		line := newCutter(t, f.addr, every[kind])
-		cut := l.through(f, line.addr)
+		var cut *lab
+		var cuts func() int
+		if kind == "rclone" {
+			cut, cuts = l.killingRclone(every[kind])
+		} else {
+			line := linetest.New(t, f.addr, linetest.Bandwidth(lineBytesPerSecond))
+			line.CutEvery(every[kind])
+			cut, cuts = l.through(f, line.Addr), line.Cuts
+		}
 
 		// Fast machines are through before there were cuts that mean anything; then it is done again.
-		const enough = 6
+		enough := 6
+		if kind == "rclone" {
+			enough = 3 // another one must have begun to serve each time
+		}
 		start := time.Now()
-		for round := 0; round == 0 || line.count() < enough; round++ {
+		for round := 0; round == 0 || cuts() < enough; round++ {
 			cut.vitrine("backup", "--force", "--pack-size", "4", source)
 		}
-		backup := line.count()
-		for round := 0; round == 0 || line.count() < backup+enough; round++ {
+		backup := cuts()
+		for round := 0; round == 0 || cuts() < backup+enough; round++ {
 			cut.cache = fmt.Sprintf("%s/cache-%d", l.dir, round)
 			m := cut.mount()
 			cut.same(source, m.latest(source))
 			m.stop()
 		}
-		t.Logf("%d connections cut in the backup, %d in the mount, %v", backup, line.count()-backup, time.Since(start).Round(time.Second))
+		t.Logf("%d cuts in the backup, %d in the mount, %v", backup, cuts()-backup, time.Since(start).Round(time.Second))
 
 		want, got := twin.blobs(), l.blobs()
 		if diff := cmp.Diff(want["data"], got["data"]); diff != "" {
@@ -122,7 +138,7 @@ func TestRemoteServerAway(t *testing.T) {
 	if long {
 		away = 2 * time.Minute
 	}
-	kinds := []string{"rest", "s3", "rest unpatient", "s3 unpatient", "rest silent", "s3 silent"}
+	kinds := []string{"rest", "s3", "sftp", "rest unpatient", "s3 unpatient", "sftp unpatient", "rest silent", "s3 silent"}
 	eachRemote(t, kinds, func(t *testing.T, kind string) {
 		source := fewFiles(t)
 		kind, special, _ := strings.Cut(kind, " ")
@@ -155,95 +171,82 @@ func TestRemoteServerAway(t *testing.T) {
 // unpatient is the mount that waits three seconds: then reads fail, with EIO and nothing else, until
 // the server is there again.
 func unpatient(t *testing.T, kind, source string) {
-	const timeout, away = 3 * time.Second, 8 * time.Second
+	const timeout = 3 * time.Second
+	count, away := 2, 8*time.Second
+	if long {
+		count, away = 16, 30*time.Second
+	}
 	l, _, f := newRemoteLab(t, kind)
 	l.checked().vitrine("backup", source)
 	m := l.mount("--io-timeout", timeout.String())
 	view := m.latest(source)
 	l.must("find", view) // so that all names are known
-	f.stop()
-	stopped := time.Now()
-	failures := 0
-	for time.Since(stopped) < away-timeout {
-		began := time.Now()
-		_, err := os.ReadFile(view + "/made/noise")
-		took := time.Since(began)
-		if !errors.Is(err, syscall.EIO) {
-			t.Errorf("a read without a server: %v, want EIO", err)
-		}
-		if failures == 0 && took < timeout/3 || took > 2*timeout {
-			t.Errorf("a read without a server failed after %v, with --io-timeout %v", took, timeout)
-		}
-		failures++
-	}
-	time.Sleep(time.Until(stopped.Add(away)))
-	f.restart()
 	want, err := os.ReadFile(source + "/made/noise")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(view + "/made/noise"); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the first read with the server back: %d bytes, %v", len(got), err)
+
+	f.stop()
+	stopped := time.Now()
+	var failures atomic.Int64
+	each := func(read func(offset int)) { // as many readers at once, each elsewhere in the file
+		var wg sync.WaitGroup
+		for i := range count {
+			wg.Go(func() { read(i * len(want) / count) })
+		}
+		wg.Wait()
 	}
+	each(func(offset int) {
+		for first := true; first || time.Since(stopped) < away-timeout; first = false {
+			began := time.Now()
+			_, err := readPart(view+"/made/noise", offset)
+			took := time.Since(began)
+			if !errors.Is(err, syscall.EIO) {
+				t.Errorf("a read without a server: %v, want EIO", err)
+			}
+			if first && took < timeout/3 || took > timeout*3/2 {
+				t.Errorf("a read without a server failed after %v, with --io-timeout %v", took, timeout)
+			}
+			failures.Add(1)
+		}
+	})
+	time.Sleep(time.Until(stopped.Add(away)))
+	f.restart()
+	each(func(offset int) {
+		if got, err := readPart(view+"/made/noise", offset); err != nil || !bytes.Equal(got, want[offset:][:len(got)]) {
+			t.Errorf("the first read with the server back, at %d: %d bytes, %v", offset, len(got), err)
+		}
+	})
 	l.same(source, view)
-	t.Logf("%d reads failed", failures)
+	t.Logf("%d readers, server away for %v: %d reads failed with EIO, the next one of each reader was good", count, away, failures.Load())
+}
+
+// readPart opens a file and reads some of it.
+func readPart(name string, offset int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	part := make([]byte, 64<<10)
+	n, err := f.ReadAt(part, int64(offset))
+	return part[:n], err
 }
 
 // silent is the mount whose connections stay but carry nothing any more: it makes new ones in time.
 func silent(t *testing.T, kind, source string) {
 	l, _, f := newRemoteLab(t, kind)
 	l.checked().vitrine("backup", source)
-	line := newCutter(t, f.addr, 0)
+	line := linetest.New(t, f.addr, linetest.Bandwidth(lineBytesPerSecond))
 	const timeout = 8 * time.Second
-	m := l.through(f, line.addr).mount("--io-timeout", timeout.String(), "--limit-download", "4096")
+	m := l.through(f, line.Addr).mount("--io-timeout", timeout.String(), "--limit-download", "4096")
 	r := startReaders(t, source, m.latest(source), 4)
 	<-r.begun
-	line.hold()
+	line.Hold()
 	began := time.Now()
 	r.wg.Wait()
 	if took := time.Since(began); took > 5*timeout {
 		t.Errorf("the readers waited %v", took)
 	}
 	l.same(source, m.latest(source))
-}
-
-// A backup is killed at any moment and then made again.
-func TestRemoteKilled(t *testing.T) {
-	rounds := 1
-	if long {
-		rounds = 10
-	}
-	eachRemote(t, []string{"rest", "s3", "sftp"}, func(t *testing.T, kind string) {
-		source := fewFiles(t)
-		for round := range rounds {
-			l, twin, f := newRemoteLab(t, kind)
-			backup := []string{"backup", "--pack-size", "4", source}
-			twin.vitrine(backup...)
-			undisturbed := twin.sound(&far{stored: func(*testing.T) string { return twin.repo }})
-
-			at := 500*time.Millisecond + rand.N(2500*time.Millisecond)
-			ctx, cancel := context.WithTimeout(t.Context(), at) // its end is kill -9
-			command := append(append(l.vitrineCommand(), "--limit-upload", "10000"), backup...)
-			out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
-			cancel()
-			l.sane("killed backup", string(out))
-			time.Sleep(500 * time.Millisecond) // until the server has noticed
-			killed := l.sound(f)
-
-			l.vitrine(backup...)
-			after := l.sound(f)
-			t.Logf("round %d: killed after %v (%v): %v; in the end %v, undisturbed %v", round, at.Round(time.Millisecond), err, killed, after, undisturbed)
-			const packBytes = 4 << 20
-			if most := undisturbed.dataBytes + killed.dataBytes + packBytes; after.dataBytes > most {
-				t.Errorf("%d bytes are stored, %d undisturbed and %d when it was killed", after.dataBytes, undisturbed.dataBytes, killed.dataBytes)
-			}
-			l.vitrine("check", "--read-data")
-			m := l.mount()
-			l.same(source, m.latest(source))
-			m.stop()
-			if t.Failed() {
-				return
-			}
-		}
-	})
 }

@@ -14,7 +14,7 @@ import (
 // A repository in a bucket, as the README tells it: everything comes from the environment, the
 // bucket is not there yet, and restic works on the same repository.
 func TestS3Tutorial(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t).plain()
 	server := miniotest.Start(t)
 	miniotest.Setenv(t)
 	const password = "3 weird tricks to gain Ops attention..."
@@ -31,11 +31,11 @@ func TestS3Tutorial(t *testing.T) {
 	write(t, docs+"/plan.txt", "none")
 
 	const tag = "complete backup CW16"
-	l.must(binary, "init")
-	l.must(binary, "backup", "--tag", tag, docs)
-	l.must(binary, "backup", "--tag", tag, home)
+	l.must(plain, "init")
+	l.must(plain, "backup", "--tag", tag, docs)
+	l.must(plain, "backup", "--tag", tag, home)
 
-	table := l.must(binary, "snapshots")
+	table := l.must(plain, "snapshots")
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestS3Tutorial(t *testing.T) {
 			t.Errorf("there is no line of %s in:\n%s", dir, table)
 		}
 	}
-	if r := l.try(exec.Command(binary, "init")); r.code == 0 {
+	if r := l.try(exec.Command(plain, "init")); r.code == 0 {
 		t.Errorf("a second init: %v", r)
 	}
 
@@ -71,50 +71,18 @@ func TestS3Tutorial(t *testing.T) {
 	l.must("restic", "check", "--read-data")
 	write(t, docs+"/plan.txt", "still none")
 	l.must("restic", "backup", docs)
-	l.must(binary, "check", "--read-data")
+	l.must(plain, "check", "--read-data")
 	m = l.mount()
 	l.same(docs, m.latest(docs))
 	m.stop()
 
 	// Whoever has other keys gets nothing, and the message has no secret.
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "geheim-und-falsch")
-	r := l.try(exec.Command(binary, "snapshots"))
+	r := l.try(exec.Command(plain, "snapshots"))
 	if r.code == 0 || !strings.Contains(r.stderr, "SignatureDoesNotMatch") || !strings.Contains(r.stderr, "AWS_SECRET_ACCESS_KEY") {
 		t.Errorf("with a wrong key: %v", r)
 	}
 	if strings.Contains(r.stdout+r.stderr, "geheim") {
 		t.Errorf("the secret is printed: %v", r)
-	}
-}
-
-// The commands of the README's section on S3 are run as they are printed, but for the port.
-func TestReadmeS3(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)```sh s3\n(.*?)```").FindSubmatch(readme)
-	if block == nil {
-		t.Fatal("the README has no block of commands marked as s3")
-	}
-	l := newLab(t)
-	server := miniotest.Start(t)
-	miniotest.Setenv(t)
-	script := strings.ReplaceAll(string(block[1]), "127.0.0.1:9000", server.Addr)
-	if script == string(block[1]) {
-		t.Fatalf("127.0.0.1:9000 is not in the commands:\n%s", script)
-	}
-	cmd := exec.Command("timeout", "--signal=TERM", "100", "bash", "-euxo", "pipefail", "-c", script)
-	cmd.Env = append(os.Environ(), "HOME="+l.dir, "XDG_CACHE_HOME=", "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
-	r := l.try(cmd)
-	if r.code != 0 {
-		t.Error(r)
-	}
-	if isMountPoint(l.dir + "/mnt") {
-		t.Error("the commands leave a mount behind")
-		detach(l.dir + "/mnt")
-	}
-	if r.code == 0 {
-		l.same("/usr/include/x86_64-linux-gnu", l.dir+"/restored")
 	}
 }

@@ -26,7 +26,7 @@ func newFarLab(t *testing.T) (*lab, *sshdtest.Server) {
 func TestSFTP(t *testing.T) {
 	source := realTree(t)
 	l, s := newFarLab(t)
-	l.vitrine("init")
+	l.plain().vitrine("init")
 	l.vitrine("backup", source)
 	l.vitrine("check", "--read-data")
 	l.restic("check", "--read-data")

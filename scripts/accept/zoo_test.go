@@ -20,7 +20,7 @@ import (
 // A tree with everything a file system can hold goes through backup and mount, and comes out
 // of it by rsync unchanged.
 func TestZooThroughTheMount(t *testing.T) {
-	l := newLab(t).checked()
+	l := newLab(t).plain().checked()
 	source := l.zoo()
 	sourcetest.AddNewer(t, source)
 	entries := 5_000
@@ -49,7 +49,7 @@ func TestZooThroughTheMount(t *testing.T) {
 
 // restic and vitrine say the same about the zoo, in the same bytes.
 func TestZooBetweenPrograms(t *testing.T) {
-	l := newLab(t).checked()
+	l := newLab(t).plain().checked()
 	source := l.zoo()
 	l.vitrine("init")
 	l.in(l.dir, l.resticCommand(), "backup", "zoo")

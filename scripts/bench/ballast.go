@@ -2,7 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,10 +20,12 @@ import (
 // gets it again page by page when it is touched: measured 12 µs for each 4 KiB, a hundred times what
 // a page costs otherwise. Whoever fills memory in a benchmark, and cp from a mount fills twice as much as
 // plain cp, would be measured on the host's swiftness. What the ballast has touched stays ours.
+//
+// A process of its own holds it: a child of the bench is said to have used as much memory as the bench
+// did when it was started.
 type ballast struct {
-	chunks [][]byte
-	stop   context.CancelFunc
-	done   chan struct{}
+	holder *exec.Cmd
+	pipe   io.Closer // the holder lets go of all when it is closed
 }
 
 const (
@@ -30,58 +38,26 @@ const (
 	ballastSettle = 2 * time.Minute
 )
 
+// ballastArgument makes this program the holder.
+const ballastArgument = "hold-free-memory"
+
 // newBallast returns when all free memory is held.
-func newBallast(ctx context.Context) *ballast {
-	ctx, stop := context.WithCancel(ctx)
-	b := &ballast{stop: stop, done: make(chan struct{})}
+func newBallast(ctx context.Context) (*ballast, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	b := &ballast{holder: exec.Command(self, ballastArgument)}
+	if b.pipe, err = b.holder.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := b.holder.Start(); err != nil {
+		return nil, err
+	}
 	began := time.Now()
-	go b.run(ctx)
 	b.settle(ctx)
 	fmt.Printf("bench: holding the free memory took %.1f s\n", time.Since(began).Seconds())
-	return b
-}
-
-func (b *ballast) run(ctx context.Context) {
-	defer close(b.done)
-	defer func() {
-		for len(b.chunks) > 0 {
-			b.drop()
-		}
-	}()
-	tick := time.NewTicker(ballastEvery)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		switch free := freeBytes(); {
-		case free < ballastLow && len(b.chunks) > 0:
-			b.drop()
-		case free > ballastHigh+ballastChunk && b.take():
-		default:
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-			}
-		}
-	}
-}
-
-// take holds one more chunk; false when the kernel has none to give.
-func (b *ballast) take() bool {
-	chunk, err := unix.Mmap(-1, 0, ballastChunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return false
-	}
-	_ = unix.Madvise(chunk, unix.MADV_HUGEPAGE) // cheaper to take and to drop, where there are any
-	for i := 0; i < len(chunk); i += 4096 {
-		chunk[i] = 1
-	}
-	b.chunks = append(b.chunks, chunk)
-	return true
-}
-
-func (b *ballast) drop() {
-	last := len(b.chunks) - 1
-	_ = unix.Munmap(b.chunks[last]) // it is ours: this cannot fail
-	b.chunks = b.chunks[:last]
+	return b, nil
 }
 
 // settle returns when the free memory is held again, as after files were removed.
@@ -93,9 +69,59 @@ func (b *ballast) settle(ctx context.Context) {
 	}
 }
 
-func (b *ballast) close() {
-	b.stop()
-	<-b.done
+func (b *ballast) close() error {
+	return errors.Join(b.pipe.Close(), b.holder.Wait())
+}
+
+// holder is the process that holds it.
+type holder struct {
+	chunks [][]byte
+}
+
+// holdMemory is the holder's main: it holds free memory until standard input ends.
+func holdMemory() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // the bench ends it
+	var h holder
+	tick := time.NewTicker(ballastEvery)
+	defer tick.Stop()
+	for {
+		switch free := freeBytes(); {
+		case free < ballastLow && len(h.chunks) > 0:
+			h.drop()
+		case free > ballastHigh+ballastChunk && h.take():
+		default:
+			select {
+			case <-tick.C:
+			case <-ended:
+				return
+			}
+		}
+	}
+}
+
+// take holds one more chunk; false when the kernel has none to give.
+func (h *holder) take() bool {
+	chunk, err := unix.Mmap(-1, 0, ballastChunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return false
+	}
+	_ = unix.Madvise(chunk, unix.MADV_HUGEPAGE) // cheaper to take and to drop, where there are any
+	for i := 0; i < len(chunk); i += 4096 {
+		chunk[i] = 1
+	}
+	h.chunks = append(h.chunks, chunk)
+	return true
+}
+
+func (h *holder) drop() {
+	last := len(h.chunks) - 1
+	_ = unix.Munmap(h.chunks[last]) // it is ours: this cannot fail
+	h.chunks = h.chunks[:last]
 }
 
 // freeBytes is the memory that nobody uses for anything; 0 when it cannot be told.

@@ -50,6 +50,28 @@ func writeSmallFiles(dir string, count int) (sizeBytes int64, err error) {
 	return sizeBytes, nil
 }
 
+// writeKiB makes so many files of a KiB of noise in directories of perDir.
+func writeKiB(dir string, count, perDir int) error {
+	var path string
+	content := make([]byte, 1<<10)
+	source := noise("small")
+	for i := range count {
+		if i%perDir == 0 {
+			path = fmt.Sprintf("%s/d%06d", dir, i/perDir)
+			if err := os.Mkdir(path, 0o755); err != nil {
+				return err
+			}
+		}
+		if _, err := io.ReadFull(source, content); err != nil {
+			return err
+		}
+		if err := os.WriteFile(fmt.Sprintf("%s/f%03d", path, i%perDir), content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // writeEmptyFiles makes so many empty files in directories of perDir.
 func writeEmptyFiles(dir string, count, perDir int) error {
 	var path string

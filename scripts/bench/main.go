@@ -2,7 +2,7 @@
 // one run on one machine, and writes the figures with their ratios and targets to RESULTS.md
 // beside it.
 //
-// Everything happens below one directory in memory (/dev/shm), which takes 11 GiB at most. It is made of
+// Everything happens below one directory in memory (/dev/shm), which takes 16 GiB at most. It is made of
 // sections, each of which can be run alone (-only); a section that fails is reported, and the
 // others go on.
 package main
@@ -30,10 +30,11 @@ type bench struct {
 	scale   scale
 	report  report
 
-	source string // of the tree sections, once somebody needs it
-	memory *ballast
-	peaks  map[string]int64 // largest resident memory of any mount, by program
-	budget int64            // bytes that vitrine's mount says it may keep; 0 while unknown
+	source  string // of the tree sections, once somebody needs it
+	memory  *ballast
+	peaks   map[string]int64 // largest resident memory of any mount, by program
+	farSent map[string]int64 // bytes that a whole backup sends, by program
+	budget  int64            // bytes that vitrine's mount says it may keep; 0 while unknown
 }
 
 // scale is how large the data are.
@@ -41,19 +42,24 @@ type scale struct {
 	files     int // of the sample
 	sizeBytes int64
 	fileBytes int64 // of the one huge file
-	farBytes  int64 // of the file behind a slow line
-	farFiles  int   // small files behind a slow line
+	farBytes  int64 // of the file at the end of a line
+	farFiles  int   // small files there
+	farWalk   int   // entries to walk over there
+	farTree   int   // files of the sample that is backed up over the line
+	farSample int64 // its bytes
 	wide      int   // entries of the one huge directory
 	many      int   // entries to walk over
 	entries   int   // of the index
 	stream    int64 // bytes that each of 16 readers reads
 	snapshots int   // that appear while others read
+	small     int   // files of 1 KiB
 }
 
 func fullScale() scale {
 	return scale{
 		files: 80_000, sizeBytes: 2_800 << 20, fileBytes: 4 << 30, farBytes: 1 << 30, farFiles: 10_000,
-		wide: 1_000_000, many: 10_000_000, entries: 4_000_000, stream: 64 << 20, snapshots: 20,
+		farWalk: 100_000, farTree: 57_000, farSample: 2 << 30,
+		wide: 1_000_000, many: 10_000_000, entries: 4_000_000, stream: 64 << 20, snapshots: 20, small: 1_000_000,
 	}
 }
 
@@ -62,7 +68,8 @@ func (s scale) divide(by int) scale {
 	n := int64(by)
 	return scale{
 		files: s.files / by, sizeBytes: s.sizeBytes / n, fileBytes: s.fileBytes / n, farBytes: s.farBytes / n, farFiles: s.farFiles / by,
-		wide: s.wide / by, many: s.many / by, entries: s.entries / by, stream: s.stream / n, snapshots: s.snapshots,
+		farWalk: s.farWalk / by, farTree: s.farTree / by, farSample: s.farSample / n,
+		wide: s.wide / by, many: s.many / by, entries: s.entries / by, stream: s.stream / n, snapshots: s.snapshots, small: s.small / by,
 	}
 }
 
@@ -79,19 +86,30 @@ var sections = []section{
 	{"backup", true, (*bench).backups},
 	{"mount", true, (*bench).views},
 	{"restore", true, (*bench).restores},
+	{"pure", true, (*bench).pure},
+	{"files", true, (*bench).files},
 	{"large", false, (*bench).large},
-	{"latency", false, (*bench).latency},
+	{"far", false, (*bench).far},
 	{"readers", false, (*bench).readers},
 	{"refresh", false, (*bench).refresh},
 	{"wide", false, (*bench).wide},
 	{"many", false, (*bench).many},
 	{"index", false, (*bench).index},
+	{"prune", false, (*bench).prune},
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx)
-	stop()
+	var err error
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == ballastArgument:
+		holdMemory()
+	case len(os.Args) == 2 && os.Args[1] == agerArgument:
+		err = ageRepository()
+	default:
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		err = run(ctx)
+		stop()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -99,7 +117,7 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
-	b := &bench{peaks: map[string]int64{}}
+	b := &bench{peaks: map[string]int64{}, farSent: map[string]int64{}}
 	var workBase, out, only string
 	var smaller int
 	names := make([]string, len(sections))
@@ -122,10 +140,12 @@ func run(ctx context.Context) (err error) {
 	if err := b.prepare(workBase); err != nil {
 		return err
 	}
-	b.memory = newBallast(ctx)
+	if b.memory, err = newBallast(ctx); err != nil {
+		return fmt.Errorf("hold the free memory: %w", errors.Join(err, b.cleanUp()))
+	}
 	began := time.Now()
 	err = b.runSections(ctx, chosen)
-	b.memory.close()
+	err = errors.Join(err, b.memory.close())
 	b.summary()
 	if smaller > 1 {
 		b.report.note("All sizes were divided by %d: this was a try.", smaller)
@@ -159,7 +179,7 @@ func (b *bench) prepare(base string) (err error) {
 	if b.vitrine, err = filepath.Abs(b.vitrine); err != nil {
 		return err
 	}
-	for _, tool := range []string{b.vitrine, "restic", "rsync", "tar", "find", "cp", "sha256sum", "fusermount3"} {
+	for _, tool := range []string{b.vitrine, "restic", "ssh", "ssh-keygen", "rsync", "tar", "find", "cp", "sha256sum", "fusermount3"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%w; run make setup build", err)
 		}

@@ -47,7 +47,7 @@ func (b *bench) run(ctx context.Context, argv []string) (usage, error) {
 		return u, fmt.Errorf("%s: %w\n%s", short(argv), err, clip(stderr.String()))
 	}
 	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.rssBytes = ru.Maxrss << 10
+		u.rssBytes = int64(ru.Maxrss) << 10
 	}
 	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	fmt.Printf("bench: %8.2f s  %s\n", u.wall.Seconds(), short(argv))
@@ -153,7 +153,7 @@ func (m *mounted) unmount() (usage, error) {
 	}
 	u := usage{cpu: m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()}
 	if ru, ok := m.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.rssBytes = ru.Maxrss << 10
+		u.rssBytes = int64(ru.Maxrss) << 10
 	}
 	return u, os.Remove(m.dir)
 }

@@ -5,8 +5,9 @@ import "fmt"
 // target is what a figure of vitrine's must reach: a limit, alone or times the figure of a peer.
 type target struct {
 	limit   float64
-	of      string // "plain" or "restic", or "" when the limit stands alone
-	atLeast bool   // else at most
+	of      string  // "plain" or "restic", or "" when the limit stands alone
+	atLeast bool    // else at most
+	faster  float64 // how it is said, when it is about speed and the figure is a time; 0 otherwise
 }
 
 func atMost(limit float64) target        { return target{limit: limit} }
@@ -16,8 +17,16 @@ func atLeastPlain(times float64) target  { return target{limit: times, of: "plai
 func atMostRestic(times float64) target  { return target{limit: times, of: "restic"} }
 func atLeastRestic(times float64) target { return target{limit: times, of: "restic", atLeast: true} }
 
+// fasterThanRestic is for times.
+func fasterThanRestic(times float64) target {
+	return target{limit: 1 / times, of: "restic", faster: times}
+}
+
 // String is how the table says it.
 func (t target) String() string {
+	if t.faster > 0 {
+		return fmt.Sprintf("≥ %s × as fast as %s", number(t.faster), t.of)
+	}
 	sign := "≤"
 	if t.atLeast {
 		sign = "≥"

@@ -13,11 +13,13 @@ import (
 // layerOf is the architecture: a package may import packages of lower layers, and of its
 // own layer only what aside lists. The README's Architecture section is the same as a picture.
 var layerOf = map[string]int{
-	"repo/blob": 0, // the words everything else is said in
+	"repo/blob":       0, // the words everything else is said in
+	"repo/shellwords": 0, // how a person writes a command
 
 	// Pure formats: bytes in, values out; no I/O.
 	"repo/snapshot":           1,
 	"repo/chunker":            1,
+	"repo/retention":          1,
 	"repo/source/pattern":     1,
 	"repo/internal/seal":      1,
 	"repo/internal/compress":  1,
@@ -25,6 +27,10 @@ var layerOf = map[string]int{
 	"repo/internal/indexfile": 1,
 	"repo/internal/keyfile":   1,
 	"repo/internal/sha256x2":  1,
+	"repo/internal/scrypt":    1,
+	"repo/backend/option":     1,
+
+	"repo/backend/child": 1, // processes, whatever they are; no store is known to it
 
 	// Contracts with the outside and the stores behind them.
 	"repo/backend":           2,
@@ -44,17 +50,28 @@ var layerOf = map[string]int{
 	"cache/blobcache":        2,
 	"cache/packcache":        2,
 	"repo/source":            2,
+	"repo/blobtable":         2,
 
-	"repo":      3, // blobs in, blobs out
-	"repo/walk": 3,
+	"repo":         3, // blobs in, blobs out
+	"repo/walk":    3,
+	"repo/rewrite": 3, // trees made of trees, for the commands rewrite and repair snapshots
 
 	// Verbs and views: siblings that do not know of each other.
-	"repo/archive": 4,
-	"repo/check":   4,
-	"repo/lock":    4,
-	"fs":           4,
-	"fs/tree":      4,
-	"fs/readahead": 4,
+	"repo/archive":  4,
+	"repo/check":    4,
+	"repo/prune":    4,
+	"repo/repair":   4,
+	"repo/lock":     4,
+	"repo/restore":  4,
+	"repo/dump":     4,
+	"repo/diff":     4,
+	"repo/forget":   4,
+	"repo/find":     4,
+	"repo/stats":    4,
+	"repo/transfer": 4,
+	"fs":            4,
+	"fs/tree":       4,
+	"fs/readahead":  4,
 
 	"cmd/internal/progress": 5,
 	"cmd/internal/wiring":   5,
@@ -66,6 +83,7 @@ var layerOf = map[string]int{
 var aside = map[[2]string]string{
 	{"repo/internal/packfile", "repo/internal/seal"}:  "a pack header is sealed",
 	{"repo/internal/keyfile", "repo/internal/seal"}:   "a key file carries a sealed key",
+	{"repo/internal/keyfile", "repo/internal/scrypt"}: "a password becomes a key",
 	{"repo/backend/local", "repo/backend"}:            "implements the contract",
 	{"repo/backend/mem", "repo/backend"}:              "implements the contract",
 	{"repo/backend/fault", "repo/backend"}:            "wraps the contract",
@@ -79,7 +97,10 @@ var aside = map[[2]string]string{
 	{"cache/indexdb", "repo/backend"}:                 "its Source tells of files as backend.Info",
 	{"cache/indexdb", "cache"}:                        "lives in the cache directory",
 	{"cache/blobcache", "cache"}:                      "shares the byte budget",
+	{"repo/retention", "repo/snapshot"}:               "its rules look at times and tags of snapshots",
 	{"repo/walk", "repo"}:                             "walks what the repository loads",
+	{"repo/rewrite", "repo"}:                          "stores the trees that it makes",
+	{"repo/rewrite", "repo/walk"}:                     "loads trees ahead",
 	{"fs", "fs/tree"}:                                 "serves that tree",
 	{"fs", "fs/readahead"}:                            "does what that plans",
 	{"repo/backend/rclone", "repo/backend"}:           "implements the contract",
@@ -97,6 +118,14 @@ var private = []struct {
 	instead string
 }{
 	{
+		target: "repo/backend/option", only: []string{"repo/backend/"},
+		why:     "options of stores are read by the store that knows them",
+		instead: "pass the values in the store's Config, or let repo/shellwords split a command",
+	}, {
+		target: "repo/backend/child", only: []string{"repo/backend/"},
+		why:     "stores that are reached through a program run it",
+		instead: "reach the store through its backend",
+	}, {
 		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen", "repo/backend/rclone"},
 		why:     "a verb that knows its transport cannot be tested on another one",
 		instead: "take a backend.Backend (or a smaller interface declared where it is used) and let cmd/internal/wiring choose",
@@ -109,8 +138,8 @@ var private = []struct {
 		why:     "a verb sees a store, whatever is cached of it",
 		instead: "take a backend.Backend and let cmd/internal/wiring wrap it",
 	}, {
-		target: "repo/internal/packfile", only: []string{"repo", "repo/check"},
-		why:     "packs have one reader and one writer, package repo; check compares their sizes with what the layout demands",
+		target: "repo/internal/packfile", only: []string{"repo", "repo/blobtable"},
+		why:     "packs have one reader and one writer, package repo; the table compares their sizes with what the layout demands",
 		instead: "ask repo for what the format says; if it cannot tell, give it a method",
 	}, {
 		target: "repo/internal/", only: []string{"repo", "repo/internal/"},
@@ -139,11 +168,11 @@ var foreign = []struct {
 	{"github.com/spf13/", []string{"cmd/internal/cli"}, "commands are parsed in one place"},
 	{"github.com/vbauerster/", []string{"cmd/internal/progress"}, "only the terminal printer draws"},
 	{"golang.org/x/term", []string{"cmd/"}, "only the command line talks to a terminal"},
-	{"golang.org/x/crypto/scrypt", []string{"repo/internal/keyfile"}, "passwords become keys in one place"},
+	{"golang.org/x/crypto/scrypt", []string{"repo/internal/keyfile", "repo/internal/scrypt"}, "passwords become keys in one place"},
 	{"golang.org/x/crypto/poly1305", []string{"repo/internal/seal"}, "sealing has one implementation"},
 	{"golang.org/x/crypto", []string{"repo/internal/", "repo"}, "cryptography stays below package repo"},
 	{"golang.org/x/sync", []string{""}, "concurrency, anywhere"},
-	{"golang.org/x/sys", []string{"repo/source", "repo/archive", "repo/backend/local", "repo/backend/sftp", "cache", "cache/", "fs", "fs/", "cmd/", "repo/lock"}, "system calls belong to the packages that meet the system"},
+	{"golang.org/x/sys", []string{"repo/source", "repo/archive", "repo/restore", "repo/dump", "repo/backend/local", "repo/backend/sftp", "repo/backend/child", "cache", "cache/", "fs", "fs/", "cmd/", "repo/lock"}, "system calls belong to the packages that meet the system"},
 	{"github.com/google/go-cmp", nil, "tests only"},
 	{"github.com/rogpeppe/go-internal", nil, "tests only"},
 }

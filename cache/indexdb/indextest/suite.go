@@ -15,6 +15,7 @@ import (
 // Index is what is tested: repo.Index.
 type Index interface {
 	Lookup(h blob.Handle) (blob.Location, bool, error)
+	Packs(fn func(blob.ID)) error
 	Refresh(ctx context.Context) error
 	Close() error
 }
@@ -62,9 +63,27 @@ func mustRefresh(t *testing.T, x Index) {
 	}
 }
 
-// Check looks up every blob of the source: the answer must be one of its places.
+// Check looks up every blob of the source: the answer must be one of its places. The packs must be
+// those of the source, and no other.
 func Check(t *testing.T, x Index, src *Source) {
 	t.Helper()
+	packs := make(map[blob.ID]bool)
+	if err := x.Packs(func(id blob.ID) { packs[id] = true }); err != nil {
+		t.Fatalf("Packs: %v", err)
+	}
+	for h, locs := range src.All() {
+		for _, l := range locs {
+			if _, ok := packs[l.Pack]; !ok {
+				t.Fatalf("Packs lacks %v, which holds %v", l.Pack, h)
+			}
+			packs[l.Pack] = false // seen
+		}
+	}
+	for id, strange := range packs {
+		if strange {
+			t.Fatalf("Packs has %v, which no index file lists", id)
+		}
+	}
 	for h, want := range src.All() {
 		loc, ok, err := x.Lookup(h)
 		if err != nil || !ok || !slices.Contains(want, loc) {

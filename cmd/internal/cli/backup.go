@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 	"vitrine/cmd/internal/wiring"
 	"vitrine/repo"
 	"vitrine/repo/archive"
+	"vitrine/repo/lock"
 	"vitrine/repo/snapshot"
+	"vitrine/repo/source"
 )
 
 // backupOptions are the flags of backup.
@@ -22,6 +25,8 @@ type backupOptions struct {
 	excludeFlags
 
 	stdin         bool
+	stdinCommand  bool
+	command       []string // whose output is backed up
 	stdinFilename string
 
 	parent          string
@@ -52,9 +57,13 @@ Exit codes: 0 all is saved, 1 there is no snapshot, 3 there is one but some file
 read. An interrupted backup can be started again; what it stored is not stored twice.`,
 		Example: `  vitrine backup ~/work --exclude '*.o' --tag work
   vitrine backup / --one-file-system --exclude-caches --exclude /var/tmp
-  mysqldump --all-databases | vitrine backup --stdin --stdin-filename all.sql`,
+  mysqldump --all-databases | vitrine backup --stdin --stdin-filename all.sql
+  vitrine backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.stdinIsData = o.readsStdin()
+			if o.stdinCommand {
+				o.command = args
+			}
 			return a.runBackup(cmd.Context(), o, args)
 		},
 	}
@@ -66,6 +75,7 @@ func (o *backupOptions) register(f *pflag.FlagSet) {
 	o.targetFlags.register(f)
 	o.excludeFlags.register(f)
 	f.BoolVar(&o.stdin, "stdin", false, "back up what standard input gives, as one file")
+	f.BoolVar(&o.stdinCommand, "stdin-from-command", false, "back up what the command prints that the arguments are; when it fails there is no snapshot")
 	f.StringVar(&o.stdinFilename, "stdin-filename", "stdin", "`name` of that file")
 
 	f.StringVar(&o.parent, "parent", "", "compare with this `snapshot` (default: the newest of the same host and paths)")
@@ -77,6 +87,8 @@ func (o *backupOptions) register(f *pflag.FlagSet) {
 
 	f.StringVar(&o.time, "time", "", "`time` of the snapshot, as in '2012-11-01 22:08:41' (default: now)")
 	f.StringVarP(&o.host, "host", "H", "", "`hostname` of the snapshot ($VITRINE_HOST; default: that of this machine)")
+	f.StringVar(&o.host, "hostname", "", "the old name of --host, for this `hostname`")
+	f.Lookup("hostname").Hidden = true
 	f.StringArrayVar(&o.tags, "tag", nil, "`tag[,tag,...]` of the snapshot (repeatable)")
 
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, only tell what would be stored")
@@ -91,20 +103,81 @@ func (o *backupOptions) readsStdin() bool {
 }
 
 func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) error {
+	defer boundHeap()()
+	moreProcs(1)
 	ao, err := a.archiveOptions(ctx, o, args)
 	if err != nil {
 		return err
 	}
-	r, err := a.openRepository(ctx, wiring.CachedIndex)
+	a.global.store.Meter = new(wiring.Meter)
+	r, err := a.openRepository(ctx, wiring.BusyIndex)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	save := func(ctx context.Context) error { return a.archive(ctx, r, o, ao) }
 	if o.dryRun {
-		return save(ctx) // it writes nothing, not even a lock
+		return a.archive(ctx, r, o, ao) // it writes nothing, not even a lock
 	}
-	return a.withLock(ctx, r, false, save)
+	early, err := a.chooseParent(ctx, r, o, &ao)
+	if err != nil {
+		return err
+	}
+	return a.holdingLock(ctx, r, early, func(ctx context.Context, l *lock.Lock) error {
+		if err := a.adopt(ctx, r, l); err != nil {
+			return err
+		}
+		ao.Backwards = l.Ahead()%2 == 1 // we meet the one ahead of us in the middle
+		return a.archive(ctx, r, o, ao)
+	})
+}
+
+// chooseParent looks for the parent before there is a lock, and reports whether there is one, so that most of the backup
+// will be reading. Without one it is worth 200 ms to know whether another client begins at the same moment, with whom the
+// work can be shared.
+func (a *app) chooseParent(ctx context.Context, r *repo.Repository, o backupOptions, ao *archive.Options) (bool, error) {
+	if o.force || o.stdin || o.stdinCommand || o.parent != "" || o.groupBy != defaultGroupBy {
+		return false, nil // archive will look
+	}
+	for _, target := range ao.Targets {
+		if _, err := os.Lstat(target); err != nil {
+			return false, nil // it is no part of the paths; archive.Run will say so, and look
+		}
+	}
+	paths, err := source.Abs(ao.Targets)
+	if err != nil {
+		return false, err
+	}
+	if ao.Parent, err = archive.FindParent(ctx, r, ao.Host, paths, ao.Time, ao.Log); err != nil {
+		return false, err
+	}
+	ao.ParentFound = true
+	ao.Force = ao.Parent == nil // it is not looked for again
+	return ao.Parent != nil, nil
+}
+
+// adopt makes known what a backup of this host stored that was killed. That it fails costs time, so only
+// the end of ctx is an error.
+func (a *app) adopt(ctx context.Context, r *repo.Repository, l *lock.Lock) error {
+	if !l.Dead() {
+		return nil
+	}
+	if err := l.Settled(ctx); err != nil {
+		return err
+	}
+	found, err := r.Adopt(ctx)
+	if found.Packs > 0 {
+		a.print.Line("an earlier run was cut off; %d packs (%s) that it stored are used", found.Packs, progress.Bytes(uint64(found.Bytes)))
+	}
+	if err == nil {
+		err = l.RemoveDead(ctx)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		a.print.Logger().Warn("what an earlier run stored may be stored again", "error", err)
+	}
+	return nil
 }
 
 // archiveOptions makes the options of the verb from the flags, as far as that goes without the
@@ -134,6 +207,9 @@ func (a *app) archiveOptions(ctx context.Context, o backupOptions, args []string
 	if ao.Filter, err = o.filter(func(name string) string { value, _ := a.env(name); return value }); err != nil {
 		return ao, err
 	}
+	if o.stdinCommand {
+		return ao, o.checkCommand(&ao, args)
+	}
 	if ao.Targets, err = o.targets(a, args); err != nil {
 		return ao, err
 	}
@@ -141,25 +217,48 @@ func (a *app) archiveOptions(ctx context.Context, o backupOptions, args []string
 	case o.stdin && (len(args) > 0 || o.filesFromGiven()):
 		return ao, usagef("vitrine backup", "--stdin was specified and files or directories too: leave one of them out")
 	case o.stdin:
-		ao.Stdin, ao.StdinFilename = a.interruptible(ctx), o.stdinFilename
+		ao.Stdin, ao.StdinFilename = &notEmpty{Reader: interruptible(ctx, a.stdin)}, o.stdinFilename
 	case len(ao.Targets) == 0:
 		return ao, usagef("vitrine backup", "nothing to backup, please specify target files/dirs")
 	}
 	return ao, nil
 }
 
+// checkCommand sees to it that there is a command to run, and nothing else to back up.
+func (o *backupOptions) checkCommand(ao *archive.Options, args []string) error {
+	switch {
+	case o.stdin:
+		return usagef("vitrine backup", "--stdin and --stdin-from-command exclude each other")
+	case o.filesFromGiven():
+		return usagef("vitrine backup", "--stdin-from-command was specified and lists of files too: leave one of them out")
+	case len(args) == 0 || args[0] == "":
+		return usagef("vitrine backup", "--stdin-from-command: say which command, behind --")
+	}
+	ao.StdinFilename = o.stdinFilename
+	return nil
+}
+
 // archive makes the backup and tells of it.
 func (a *app) archive(ctx context.Context, r *repo.Repository, o backupOptions, ao archive.Options) error {
 	var err error
-	if ao.Parent, err = a.findParent(ctx, r, o, ao); err != nil {
-		return err
+	if ao.Parent == nil {
+		if ao.Parent, err = a.findParent(ctx, r, o, ao); err != nil {
+			return err
+		}
 	}
 	if o.groupBy != defaultGroupBy && ao.Parent == nil {
 		ao.Force = true // Run would choose by host and paths
 	}
+	if o.command != nil {
+		out, end := runCommand(ctx, o.command, func(line string) { a.print.Warn("subprocess %s: %s", o.command[0], progress.Printable(line)) })
+		defer end()
+		ao.Stdin = &notEmpty{Reader: out}
+	}
 	show := progress.NewBackup(a.print)
+	show.Storing(a.global.store.Meter.StoringBytes)
 	ao.Reporter = show
 	stop := a.print.Live(show.Begin(), show)
+	context.AfterFunc(ctx, stop) // what is stored after a signal is no progress
 	res, err := archive.Run(ctx, r, ao)
 	stop()
 	if err != nil {
@@ -205,7 +304,7 @@ func (a *app) findParent(ctx context.Context, r *repo.Repository, o backupOption
 	}
 	all, err := r.Snapshots(ctx)
 	if err != nil {
-		a.print.Warn("warning: no parent is looked for among damaged snapshots: %v", err)
+		a.print.Warn(progress.Warning+"no parent is looked for among damaged snapshots: %v", err)
 	}
 	for _, sn := range slices.Backward(all) {
 		if !sn.Time.After(ao.Time) && f.Match(sn) {

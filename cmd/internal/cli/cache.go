@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,9 @@ import (
 	"vitrine/cmd/internal/progress"
 	"vitrine/cmd/internal/wiring"
 )
+
+// longestAgeDays is the largest age that a time.Duration holds: 292 years.
+const longestAgeDays = int(math.MaxInt64 / (24 * time.Hour))
 
 // cacheOptions are the flags of cache.
 type cacheOptions struct {
@@ -29,7 +33,7 @@ of it can be had again from the repository, so that deleting a cache costs time 
 --cleanup removes those that no command has used for --max-age days.`,
 		Example: `  vitrine cache
   vitrine cache --cleanup --max-age 7`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.runCache(o) },
 	}
 	f := cmd.Flags()
@@ -54,6 +58,8 @@ func (a *app) runCache(o cacheOptions) error {
 		return usagef("vitrine cache", "--no-cache leaves nothing to list")
 	case o.maxAgeDays < 0:
 		return usagef("vitrine cache", "--max-age %d: an age is not negative", o.maxAgeDays)
+	case o.maxAgeDays > longestAgeDays:
+		return usagef("vitrine cache", "--max-age %d: at most %d days", o.maxAgeDays, longestAgeDays)
 	}
 	base := a.cacheBase()
 	if base == "" {
@@ -62,7 +68,7 @@ func (a *app) runCache(o cacheOptions) error {
 	maxAge := time.Duration(o.maxAgeDays) * 24 * time.Hour
 	if o.cleanup || a.global.cleanupCache {
 		removed, err := wiring.RemoveOldCaches(base, maxAge)
-		a.print.Line("removed %d old caches below %s", removed, wiring.CacheTop(base))
+		a.print.Line("removed %s below %s", progress.Count(removed, "old cache"), wiring.CacheTop(base))
 		return err
 	}
 	list, err := wiring.Caches(base)
@@ -105,6 +111,6 @@ func cacheTable(found []cacheJSON, noSize bool, top string) *progress.Table {
 		}
 		t.Row(row...)
 	}
-	t.Footer(fmt.Sprintf("%d caches below %s", len(found), top))
+	t.Footer(progress.Count(len(found), "cache") + " below " + top)
 	return t
 }

@@ -80,11 +80,24 @@ func (a *app) runCat(ctx context.Context, kind, spec string) error {
 	}
 	defer r.Close()
 	out, err := catters[kind].print(ctx, r, spec)
-	if err != nil {
+	if errors.Is(err, errNotAsNamed) { // printed all the same: it is asked for to look at it
+		a.print.Warn("Warning: %v", err)
+	} else if err != nil {
 		return err
 	}
 	_, err = a.stdout.Write(out)
 	return err
+}
+
+// errNotAsNamed is the error of a file that is printed as it is stored, and is damaged.
+var errNotAsNamed = errors.New("content does not match its name")
+
+// asNamed adds errNotAsNamed to content whose name is another one.
+func asNamed(kind backend.Kind, id blob.ID, content []byte) ([]byte, error) {
+	if blob.Hash(content) != id {
+		return content, fmt.Errorf("%v/%s: %w", kind, id.Short(), errNotAsNamed)
+	}
+	return content, nil
 }
 
 // indented lays JSON out for people.
@@ -105,7 +118,15 @@ func catKey(ctx context.Context, r *repo.Repository, spec string) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	return indented(r.KeyFile(ctx, id))
+	content, err := r.KeyFile(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out, err := indented(content, nil)
+	if err == nil {
+		_, err = asNamed(backend.Key, id, content)
+	}
+	return out, err
 }
 
 func catIndex(ctx context.Context, r *repo.Repository, spec string) ([]byte, error) {
@@ -142,7 +163,11 @@ func catPack(ctx context.Context, r *repo.Repository, spec string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return r.Backend().ReadAll(ctx, backend.File{Kind: backend.Pack, Name: id.String()}, maxPackFileBytes)
+	content, err := r.Backend().ReadAll(ctx, backend.File{Kind: backend.Pack, Name: id.String()}, maxPackFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	return asNamed(backend.Pack, id, content)
 }
 
 // catBlob looks for a data blob first, then for a tree.

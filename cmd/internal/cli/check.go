@@ -9,11 +9,15 @@ import (
 
 	"vitrine/cmd/internal/progress"
 	"vitrine/cmd/internal/wiring"
+	"vitrine/repo"
+	"vitrine/repo/blob"
 	"vitrine/repo/check"
+	"vitrine/repo/snapshot"
 )
 
 // checkOptions are the flags of check.
 type checkOptions struct {
+	filterFlags
 	readData  bool
 	subset    string
 	withCache bool
@@ -23,18 +27,21 @@ type checkOptions struct {
 func newCheck(a *app) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
-		Use:   "check",
+		Use:   "check [flags] [snapshotID ...]",
 		Short: "Look for damage in the repository",
 		Long: `Checks that every snapshot can be read: index and packs fit together, every tree is
 sound, and every blob it needs is there. --read-data also reads all data and verifies it.
-A check runs beside backups and mounts; it always reads the repository itself, never a cache.`,
+A check runs beside backups and mounts; it always reads the repository itself, never a cache.
+
+With filters or the IDs of snapshots (or "latest"), only their trees are checked, and only their data is read.`,
 		Example: `  vitrine check
   vitrine check --read-data-subset=2/10
-  vitrine check --read-data-subset=5%`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runCheck(cmd.Context(), o) },
+  vitrine check --read-data-subset=5%
+  vitrine check --read-data latest`,
+		RunE: func(cmd *cobra.Command, ids []string) error { return a.runCheck(cmd.Context(), o, ids) },
 	}
 	f := cmd.Flags()
+	o.register(f, "")
 	f.BoolVar(&o.readData, "read-data", false, "read and verify all data")
 	f.StringVar(&o.subset, "read-data-subset", "", "read and verify a `subset` of the packs: part n/t, or x%, or a size with suffix k, m, g or t of packs chosen at random")
 	f.BoolVar(&o.unused, "check-unused", false, "count the blobs that no snapshot needs")
@@ -42,7 +49,7 @@ A check runs beside backups and mounts; it always reads the repository itself, n
 	return cmd
 }
 
-func (a *app) runCheck(ctx context.Context, o checkOptions) error {
+func (a *app) runCheck(ctx context.Context, o checkOptions, ids []string) error {
 	if o.readData && o.subset != "" {
 		return usagef("vitrine check", "--read-data and --read-data-subset exclude each other")
 	}
@@ -56,9 +63,14 @@ func (a *app) runCheck(ctx context.Context, o checkOptions) error {
 	if a.global.noLock {
 		lock = withoutLock
 	}
-	return lock(ctx, r, false, func(ctx context.Context) error {
+	err = lock(ctx, r, false, func(ctx context.Context) error {
+		co := check.Options{ReadData: o.readData, Subset: o.subset, Unused: o.unused}
+		if co.Only, err = a.chosen(ctx, r, o.filter(), ids); err != nil {
+			return err
+		}
 		show := progress.NewCheck(a.print)
-		res, err := check.Run(ctx, r, check.Options{ReadData: o.readData, Subset: o.subset, Unused: o.unused}, show)
+		defer boundHeap()()
+		res, err := check.Run(ctx, r, co, show)
 		show.End()
 		if err != nil {
 			return fmt.Errorf("check: %w", err)
@@ -72,4 +84,24 @@ func (a *app) runCheck(ctx context.Context, o checkOptions) error {
 		}
 		return nil
 	})
+	return whenFull(err, "`vitrine check --no-lock` needs no room for a lock")
+}
+
+// chosen returns which snapshots the filters and IDs choose; nil are all of them.
+func (a *app) chosen(ctx context.Context, r *repo.Repository, f snapshot.Filter, ids []string) (func(*snapshot.Snapshot) bool, error) {
+	if len(ids) == 0 {
+		if len(f.Hosts)+len(f.Tags)+len(f.Paths) == 0 {
+			return nil, nil
+		}
+		return f.Match, nil
+	}
+	chosen := make(map[blob.ID]bool)
+	for _, id := range ids {
+		sn, err := r.FindSnapshot(ctx, id, f)
+		if err != nil {
+			return nil, err
+		}
+		chosen[sn.ID] = true
+	}
+	return func(sn *snapshot.Snapshot) bool { return chosen[sn.ID] }, nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -43,9 +44,13 @@ func (a *app) settings() [][]setting {
 		{{name: "MEMORY", flag: "memory"}},
 		{{name: "IO_TIMEOUT", flag: "io-timeout"}},
 		{{name: "READ_CONCURRENCY", flag: "read-concurrency"}},
+		{{name: "FEATURES", into: text(&a.features)}},
 		{{name: "PROGRESS_FPS", into: func(v string) (err error) {
 			a.global.fps, err = strconv.ParseFloat(v, 64)
-			return err
+			if err != nil || !(a.global.fps >= 0) { // which is not NaN either
+				return errors.New("write a number of updates a second, such as 0.5 or 10")
+			}
+			return nil
 		}}},
 	}
 }
@@ -65,8 +70,8 @@ func (a *app) applyEnv(flags *pflag.FlagSet) error {
 					continue
 				}
 				found = true
-				if err := s.apply(flags, value); err != nil {
-					return fmt.Errorf("environment variable %s: %w", prefix+s.name, err)
+				if err := a.applySetting(flags, s, prefix+s.name, value); err != nil {
+					return err
 				}
 			}
 			if found {
@@ -86,13 +91,20 @@ func flagGiven(flags *pflag.FlagSet, group []setting) bool {
 	return false
 }
 
-// apply sets the flag, if the command has it.
-func (s setting) apply(flags *pflag.FlagSet, value string) error {
+// applySetting puts the value of a variable into its flag, if the command has it, or its place.
+func (a *app) applySetting(flags *pflag.FlagSet, s setting, variable, value string) error {
 	if s.into != nil {
-		return s.into(value)
+		if err := s.into(value); err != nil {
+			return fmt.Errorf("$%s %q: %w", variable, value, err)
+		}
+		return nil
 	}
 	if flags.Lookup(s.flag) == nil {
 		return nil
 	}
-	return flags.Set(s.flag, value)
+	if a.variables == nil {
+		a.variables = make(map[string]string)
+	}
+	a.variables[s.flag] = variable
+	return badValue("$"+variable, flags.Set(s.flag, value))
 }

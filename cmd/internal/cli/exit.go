@@ -16,7 +16,7 @@ import (
 const (
 	exitOK            = 0
 	exitError         = 1   // it did not work; the message says why
-	exitIncomplete    = 3   // a snapshot was made, but some source files could not be read
+	exitIncomplete    = 3   // a snapshot was made without some source files, or some snapshots could not be removed
 	exitNoRepository  = 10  // there is no repository at the location
 	exitLocked        = 11  // somebody else's lock is in the way
 	exitWrongPassword = 12  // no key of the repository opens with the password
@@ -33,9 +33,11 @@ func classify(ctx context.Context, err error) (code int, message string) {
 	case err == nil:
 		return exitOK, ""
 	case ctx.Err() != nil:
-		return exitInterrupted, "interrupted by a signal; locks and temporary files are cleaned up"
+		return exitInterrupted, "interrupted by a signal"
 	case errors.Is(err, errIncomplete):
 		return exitIncomplete, "Warning: " + err.Error()
+	case errors.Is(err, errNotRemoved):
+		code = exitIncomplete
 	case errors.Is(err, repo.ErrNoRepository):
 		code = exitNoRepository
 	case errors.Is(err, repo.ErrWrongPassword):
@@ -58,18 +60,34 @@ type exitMessage struct {
 // finish tells how the command ended and returns the exit code.
 func (a *app) finish(ctx context.Context, args []string, err error) int {
 	code, message := classify(ctx, err)
-	if code == exitOK {
+	switch code {
+	case exitOK:
 		return code
+	case exitInterrupted:
+		message += a.lockEnd
 	}
+	a.lastLine(a.global.json || slices.Contains(args, "--json"), code, oneLine(message))
+	return code
+}
+
+// leave is finish for who does not wait for the end of the command.
+func (a *app) leave(args []string) int {
+	message := "interrupted by two signals"
+	if a.locked.Load() {
+		message += lockStays
+	}
+	a.lastLine(slices.Contains(args, "--json"), exitInterrupted, message)
+	return exitInterrupted
+}
+
+func (a *app) lastLine(json bool, code int, message string) {
 	// A printer of its own: the command line may be one that could not be read.
 	p := progress.New(progress.Options{Stdout: a.stdout, Stderr: a.stderr})
-	message = oneLine(message)
-	if a.global.json || slices.Contains(args, "--json") {
+	if json {
 		p.ErrorMessage(exitMessage{"exit_error", code, message})
 	} else {
 		p.Warn("%s", message)
 	}
-	return code
 }
 
 // oneLine joins the lines of joined errors.

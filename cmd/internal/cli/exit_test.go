@@ -25,6 +25,7 @@ func TestClassify(t *testing.T) {
 		{t.Context(), errors.New("x"), 1, "Fatal: x"},
 		{t.Context(), fmt.Errorf("open: %w 3", repo.ErrVersion), 1, "Fatal: open"},
 		{t.Context(), errIncomplete, 3, "Warning: "},
+		{t.Context(), errors.Join(errNotRemoved, errors.New("x")), 3, "Fatal: failed to remove"},
 		{t.Context(), fmt.Errorf("/srv: %w", repo.ErrNoRepository), 10, "/srv"},
 		{t.Context(), fmt.Errorf("%w by PID 7", lock.ErrLocked), 11, "by PID 7"},
 		{t.Context(), repo.ErrWrongPassword, 12, "Fatal: "},

@@ -14,8 +14,15 @@ type filterFlags struct {
 }
 
 // register defines the flags; scope says when they count.
-func (f *filterFlags) register(flags *pflag.FlagSet, scope string) {
-	flags.StringArrayVarP(&f.hosts, "host", "H", nil, "only snapshots of this `host`"+scope+" (repeatable; $VITRINE_HOST)")
+func (f *filterFlags) register(flags *pflag.FlagSet, scope string) { f.registerAs(flags, "H", scope) }
+
+// registerLong is register for commands in which -H means something else.
+func (f *filterFlags) registerLong(flags *pflag.FlagSet, scope string) {
+	f.registerAs(flags, "", scope)
+}
+
+func (f *filterFlags) registerAs(flags *pflag.FlagSet, letter, scope string) {
+	flags.StringArrayVarP(&f.hosts, "host", letter, nil, "only snapshots of this `host`"+scope+" (repeatable; $VITRINE_HOST)")
 	flags.StringArrayVar(&f.tags, "tag", nil, "only snapshots with all of these `tag[,tag,...]`"+scope+" (repeatable: any of the lists)")
 	flags.StringArrayVar(&f.paths, "path", nil, "only snapshots of this absolute `path`"+scope+" (repeatable: all of them)")
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 )
 
 // generateOptions are the flags of generate: files to write, "-" for standard output.
@@ -25,7 +24,7 @@ func newGenerate(a *app) *cobra.Command {
 completion to standard output.`,
 		Example: `  vitrine generate --man /usr/local/share/man/man1
   vitrine generate --bash-completion /etc/bash_completion.d/vitrine`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGenerate(cmd.Root(), o) },
 	}
 	f := cmd.Flags()
@@ -41,9 +40,8 @@ func (a *app) runGenerate(root *cobra.Command, o generateOptions) error {
 	done := false
 	if o.man != "" {
 		done = true
-		root.DisableAutoGenTag = true
-		header := &doc.GenManHeader{Title: "vitrine", Section: "1", Source: "vitrine " + Version, Manual: "vitrine"}
-		if err := doc.GenManTree(root, header, o.man); err != nil {
+		// A tree of its own: its texts are changed for the pages.
+		if err := writeManPages(newRoot(&app{stdin: a.stdin, stdout: a.stdout, stderr: a.stderr, env: a.env}), o.man); err != nil {
 			return fmt.Errorf("write man pages: %w", err)
 		}
 		a.print.Line("wrote man pages to %s", o.man)

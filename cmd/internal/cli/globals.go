@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"vitrine/cmd/internal/wiring"
+	"vitrine/repo"
 	"vitrine/repo/source"
 )
 
@@ -42,7 +43,7 @@ type globals struct {
 	limitUpload   int
 	limitDownload int
 	noExtraVerify bool
-	caCert        string
+	caCerts       []string
 	tlsClientCert string
 	insecureTLS   bool
 	stuckAfter    time.Duration
@@ -62,8 +63,8 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.BoolVarP(&g.quiet, "quiet", "q", false, "print results and errors only")
 	f.CountVarP(&g.verbose, "verbose", "v", "print more; twice for each file (or --verbose=`n`)")
 
-	f.BoolVar(&g.noLock, "no-lock", false, "let check work without a lock in the repository; backup always makes one, the other commands never do")
-	f.DurationVar(&g.retryLock, "retry-lock", 0, "how long to wait for somebody else's lock, such as 5m or 2h (default: not at all)")
+	f.BoolVar(&g.noLock, "no-lock", false, "do without a lock in the repository where nothing is written, as in one that is read-only: check, restore, forget, prune and rewrite with --dry-run, and copy in that of --from-repo; who writes always makes one")
+	f.DurationVar(&g.retryLock, "retry-lock", 0, "wait for somebody else's lock for this `duration`, such as 5m or 2h (default: not at all)")
 
 	f.StringVar(&g.cacheDir, "cache-dir", "", "keep caches below this `directory` ($VITRINE_CACHE_DIR; default: $XDG_CACHE_HOME/vitrine or ~/.cache/vitrine)")
 	f.BoolVar(&g.noCache, "no-cache", false, "cache nothing on the local disk: keep the index in memory, and read files of the repository from the repository")
@@ -77,10 +78,10 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.StringArrayVarP(&g.options, "option", "o", nil, "set an extended option, as `key=value` (repeatable): slow.latency=50ms and slow.bandwidth=100M make the store as slow as one far away; sftp.…, s3.…, rest.… and rclone.… are for these repositories")
 	f.IntVar(&g.limitUpload, "limit-upload", 0, "limit uploads to this many `KiB/s`")
 	f.IntVar(&g.limitDownload, "limit-download", 0, "limit downloads to this many `KiB/s`")
-	f.StringVar(&g.caCert, "cacert", "", "`file` with root certificates, for repositories on the network ($VITRINE_CACERT)")
+	f.StringSliceVar(&g.caCerts, "cacert", nil, "`file` with root certificates, for repositories on the network; several with commas between them, or repeatable ($VITRINE_CACERT)")
 	f.StringVar(&g.tlsClientCert, "tls-client-cert", "", "`file` with the client's certificate and key, for repositories on the network ($VITRINE_TLS_CLIENT_CERT)")
 	f.BoolVar(&g.insecureTLS, "insecure-tls", false, "do not verify TLS certificates of repositories on the network")
-	f.DurationVar(&g.stuckAfter, "stuck-request-timeout", 5*time.Minute, "how long a request to a repository on the network may not move before it is made anew")
+	f.DurationVar(&g.stuckAfter, "stuck-request-timeout", 5*time.Minute, "make a request to a repository on the network anew when it has not moved for this `duration`; 0 waits for ever")
 }
 
 // registerFrom defines the flags of the second repository.
@@ -93,13 +94,27 @@ func (s *access) registerFrom(f *pflag.FlagSet, noPassword *bool, purpose string
 	f.BoolVar(noPassword, "from-insecure-no-password", false, "the password of the --from-repo repository is empty")
 }
 
-// check refuses what contradicts itself and what this program cannot do.
-func (g *globals) check() error {
+// check refuses what contradicts itself and what this program cannot do. said names what set a flag.
+func (g *globals) check(said func(flag string) string) error {
 	if g.quiet && g.verbose > 0 {
 		return fmt.Errorf("--quiet and --verbose cannot both be given")
 	}
-	if g.limitUpload < 0 || g.limitDownload < 0 {
-		return fmt.Errorf("--limit-upload and --limit-download take a number of KiB/s, or 0 for no limit")
+	for _, limit := range []struct {
+		flag     string
+		negative bool
+		accepted string
+	}{
+		{"limit-upload", g.limitUpload < 0, "write a number of KiB/s, or 0 for no limit"},
+		{"limit-download", g.limitDownload < 0, "write a number of KiB/s, or 0 for no limit"},
+		{"retry-lock", g.retryLock < 0, "write how long to wait, such as 5m, or 0 for not at all"},
+		{"stuck-request-timeout", g.stuckAfter < 0, "write how long to wait, such as 5m, or 0 for ever"},
+	} {
+		if limit.negative {
+			return fmt.Errorf("%s is negative: %s", said(limit.flag), limit.accepted)
+		}
+	}
+	if mib := g.packMiB; mib != 0 && (mib < repo.MinPackBytes>>20 || mib > repo.MaxPackBytes>>20) {
+		return fmt.Errorf("%s %d: choose %d to %d (MiB)", said("pack-size"), mib, repo.MinPackBytes>>20, repo.MaxPackBytes>>20)
 	}
 	var err error
 	if g.store, err = wiring.ParseStoreOptions(g.options); err != nil {
@@ -107,7 +122,7 @@ func (g *globals) check() error {
 	}
 	if g.cacheSize != "" {
 		if g.cacheBytes, err = source.ParseSize(g.cacheSize); err != nil {
-			return fmt.Errorf("--cache-size: %w", err)
+			return fmt.Errorf("%s: %w", said("cache-size"), err)
 		}
 		if g.cacheBytes == 0 {
 			g.cacheBytes = -1
@@ -116,7 +131,7 @@ func (g *globals) check() error {
 	switch g.compression {
 	case "auto", "off", "fastest", "better", "max":
 	default:
-		return fmt.Errorf("--compression %q: choose auto, off, fastest, better or max", g.compression)
+		return fmt.Errorf("%s %q: choose auto, off, fastest, better or max", said("compression"), g.compression)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func newInit(a *app) *cobra.Command {
 password opens. Without the password nobody can read the repository, you included.`,
 		Example: `  vitrine init --repo /srv/backup
   vitrine init --repo /srv/second --copy-chunker-params --from-repo /srv/backup`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runInit(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
@@ -67,6 +67,9 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 	if err != nil {
 		return err
 	}
+	if !o.copyChunker && a.from.location != "" && a.variables["from-repo"] == "" {
+		return usagef("vitrine init", "--from-repo without --copy-chunker-params: nothing of that repository is taken")
+	}
 	location, err := a.global.where("repo")
 	if err != nil {
 		return err
@@ -97,7 +100,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 		a.print.Message(initializedMessage{"initialized", c.ID, wiring.Shown(location)})
 		return nil
 	}
-	a.print.Line("created vitrine repository %.10s (restic format version %d) at %s\n", c.ID, c.Version, wiring.Shown(location))
+	a.print.Line("created restic repository %.10s at %s (format version %d)\n", c.ID, wiring.Shown(location), c.Version)
 	a.print.Line("Whoever wants to read it needs the password. If the password is lost, so is all that\nis backed up here: keep a copy of it somewhere else.")
 	return nil
 }
@@ -111,7 +114,7 @@ func (a *app) vacant(ctx context.Context, location string) error {
 		return err
 	}
 	defer be.Close()
-	return fmt.Errorf("%s: %w", be.Location(), repo.ErrExists)
+	return wiring.Exists(be.Location())
 }
 
 // fromPolynomial returns the chunker polynomial of the repository that --from-repo names, and zero

@@ -62,7 +62,7 @@ func TestSnapshotTable(t *testing.T) {
 	list := []*snapshot.Snapshot{sn(1, "host", "/x", "/y"), sn(2, "host", "/z")}
 	list[1].Tags = []string{"one", "two"}
 	var b strings.Builder
-	if err := snapshotTable(list, false).Write(&b); err != nil {
+	if err := snapshotTable(list, false, nil).Write(&b); err != nil {
 		t.Fatal(err)
 	}
 	want := strings.Join([]string{
@@ -81,7 +81,7 @@ func TestSnapshotTable(t *testing.T) {
 	}
 	list[0].Summary = &snapshot.Summary{TotalBytesProcessed: 1 << 20}
 	b.Reset()
-	if err := snapshotTable(list, true).Write(&b); err != nil {
+	if err := snapshotTable(list, true, nil).Write(&b); err != nil {
 		t.Fatal(err)
 	}
 	want = strings.Join([]string{

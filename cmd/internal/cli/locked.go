@@ -3,8 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"time"
 
 	"vitrine/repo"
+	"vitrine/repo/backend"
 	"vitrine/repo/lock"
 )
 
@@ -12,17 +16,83 @@ import (
 // for those who only read: without its lock a backup could rely on blobs that a prune is
 // deleting, so a command that writes never asks for the flag.
 func (a *app) withLock(ctx context.Context, r *repo.Repository, exclusive bool, fn func(context.Context) error) error {
-	locked, l, err := lock.Acquire(ctx, r, lock.Options{
-		Exclusive: exclusive, RetryFor: a.global.retryLock, Log: a.print.Logger(),
-	})
+	o := lock.Options{Exclusive: exclusive, RetryFor: a.global.retryLock, Log: a.print.Logger()}
+	return a.hold(ctx, r, o, func(ctx context.Context, _ *lock.Lock) error { return fn(ctx) })
+}
+
+// holdingLock is withLock for a shared lock, for those who ask the lock what others do. With early, fn may read at once, but
+// writes nothing until the lock has settled.
+func (a *app) holdingLock(ctx context.Context, r *repo.Repository, early bool, fn func(context.Context, *lock.Lock) error) error {
+	return a.hold(ctx, r, lock.Options{Early: early, RetryFor: a.global.retryLock, Log: a.print.Logger()}, fn)
+}
+
+func (a *app) hold(ctx context.Context, r *repo.Repository, o lock.Options, fn func(context.Context, *lock.Lock) error) error {
+	locked, l, err := lock.Acquire(ctx, r, o)
 	if err != nil {
 		return err
 	}
-	err = fn(locked)
-	if cause := context.Cause(locked); err != nil && errors.Is(cause, lock.ErrLost) {
+	a.locked.Store(true)
+	stop := a.tellOfSignal(ctx)
+	err = fn(locked, l)
+	if cause := context.Cause(locked); err != nil && (errors.Is(cause, lock.ErrLost) || errors.Is(cause, lock.ErrLocked)) {
 		err = cause // the error of fn only says that it was stopped
 	}
-	return errors.Join(err, l.Release())
+	released := l.Release()
+	stop()
+	if released == nil {
+		a.locked.Store(false)
+		a.lockEnd = "; the lock on the repository is removed"
+		return err
+	}
+	a.lockEnd = lockStays
+	if errors.Is(released, backend.ErrAway) {
+		a.lockEnd = "; the store does not answer" + lockStays
+	}
+	if ctx.Err() != nil {
+		a.print.Logger().Info("the lock on the repository stays", "error", released)
+	}
+	return errors.Join(err, released)
+}
+
+// cleaningUp is said when the end after a signal takes longer than a moment.
+const cleaningUp = "interrupted; cleaning up, the lock comes last (again: end now and leave it)"
+
+// lockStays is what the last line says of a lock that could not be removed.
+const lockStays = "; the lock on the repository stays, `vitrine unlock` removes it"
+
+// tellOfSignal sees to it that who has sent a signal hears what the end waits for, unless stop is called soon after. No
+// more is said when stop returns.
+func (a *app) tellOfSignal(ctx context.Context) (stop func()) {
+	over := make(chan struct{})
+	var told sync.WaitGroup
+	told.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+			return
+		}
+		timer := time.NewTimer(quietTime)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			if !a.print.JSONMode() {
+				a.print.Warn("%s", cleaningUp)
+			}
+		case <-over:
+		}
+	})
+	return func() {
+		close(over)
+		told.Wait()
+	}
+}
+
+// whenFull adds what to do when the store has no room, not even for a lock.
+func whenFull(err error, advice string) error {
+	if errors.Is(err, backend.ErrFull) {
+		return fmt.Errorf("%w; %s", err, advice)
+	}
+	return err
 }
 
 // withoutLock is withLock for --no-lock.

@@ -9,11 +9,13 @@ import (
 	iofs "io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"vitrine/cmd/internal/progress"
 	"vitrine/cmd/internal/wiring"
 	"vitrine/repo"
 	"vitrine/repo/blob"
@@ -23,8 +25,10 @@ import (
 // lsOptions are the flags of ls.
 type lsOptions struct {
 	filterFlags
-	long      bool
-	recursive bool
+	long, human bool
+	recursive   bool
+	sort        string
+	reverse     bool
 }
 
 func newLs(a *app) *cobra.Command {
@@ -37,19 +41,27 @@ listing begins at that directory. Further arguments are absolute paths of direct
 only these and what is directly in them is listed, or with --recursive everything below.`,
 		Example: `  vitrine ls latest
   vitrine ls -l latest /home/anna
+  vitrine ls -l --sort size --reverse latest
   vitrine ls --host db1 latest:/etc`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runLs(cmd.Context(), o, args) },
 	}
 	f := cmd.Flags()
 	o.register(f, ` when "latest" is asked for`)
 	f.BoolVarP(&o.long, "long", "l", false, "show mode, owner, size and time too")
+	f.BoolVar(&o.human, "human-readable", false, "with --long, show sizes in units for people")
 	f.BoolVar(&o.recursive, "recursive", false, "list everything below the directories")
+	f.StringVarP(&o.sort, "sort", "s", "name", "the `order`: name, size, time (or mtime), atime, ctime or extension")
+	f.BoolVar(&o.reverse, "reverse", false, "list in the opposite order")
 	return cmd
 }
 
 func (a *app) runLs(ctx context.Context, o lsOptions, args []string) error {
 	if len(args) == 0 {
 		return usagef("vitrine ls", `name a snapshot by its ID, or as "latest"`)
+	}
+	order, err := lsOrder(o.sort, o.reverse)
+	if err != nil {
+		return usagef("vitrine ls", "%w", err)
 	}
 	dirs := make([]string, 0, len(args)-1)
 	for _, d := range args[1:] {
@@ -68,7 +80,7 @@ func (a *app) runLs(ctx context.Context, o lsOptions, args []string) error {
 		return err
 	}
 	out := bufio.NewWriterSize(a.stdout, 64<<10)
-	p := lister{json: a.print.JSONMode(), long: o.long, out: out}
+	p := lister{json: a.print.JSONMode(), long: o.long, human: o.human, out: out}
 	if err := p.head(sn, dirs, a.print.Quiet()); err != nil {
 		return err
 	}
@@ -76,7 +88,12 @@ func (a *app) runLs(ctx context.Context, o lsOptions, args []string) error {
 	for _, d := range dirs {
 		l.missing[d] = d != "/" // which is no node
 	}
-	if err := l.tree(ctx, root, "/"); err != nil {
+	if order == nil {
+		err = l.tree(ctx, root, "/")
+	} else {
+		err = l.ordered(ctx, root, order)
+	}
+	if err != nil {
 		return err
 	}
 	if err := out.Flush(); err != nil {
@@ -148,6 +165,7 @@ func below(p, dir string) bool {
 // lister prints snapshots and nodes, for people or for programs.
 type lister struct {
 	json, long bool
+	human      bool // sizes in units for people
 	out        io.Writer
 }
 
@@ -207,8 +225,12 @@ func (p *lister) node(name string, n *snapshot.Node) error {
 		if n.Type == snapshot.Symlink {
 			target = " -> " + n.LinkTarget
 		}
-		_, err = fmt.Fprintf(p.out, "%s %5d %5d %6d %s %s%s\n",
-			n.Mode, n.UID, n.GID, n.Size, n.ModTime.Local().Format(timeFormat), name, target)
+		size := strconv.FormatUint(n.Size, 10)
+		if p.human {
+			size = progress.Bytes(n.Size)
+		}
+		_, err = fmt.Fprintf(p.out, "%s %5d %5d %6s %s %s%s\n",
+			n.Mode, n.UID, n.GID, size, n.ModTime.Local().Format(timeFormat), name, target)
 	default:
 		_, err = fmt.Fprintln(p.out, name)
 	}

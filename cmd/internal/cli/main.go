@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,25 +24,49 @@ import (
 // sets it by -ldflags -X.
 var Version = "0.1.0-dev"
 
-// repeatTime is how long further signals count as the first: timeout(1) signals the process
-// and then its group, and a terminal whose user is impatient does so too.
-const repeatTime = time.Second
+const (
+	// repeatTime is how long further signals count as the first: timeout(1) signals the process
+	// and then its group, and a terminal whose user is impatient does so too.
+	repeatTime = time.Second
+
+	// quietTime is how long the end after a signal may take before it says what it waits for.
+	quietTime = 500 * time.Millisecond
+)
 
 // Main runs one command line and returns the exit code of the process (exit.go lists them).
 // args are without the program's name, env is in the form of os.Environ.
 //
-// The first SIGINT or SIGTERM cancels the context of the command, which then cleans up;
-// repeatTime later the signals have their default effect again, so a second one kills.
+// The first SIGINT or SIGTERM cancels the context of the command, which then cleans up. Another one, repeatTime
+// later, ends at once: Main returns while the command may still be at work.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, func() { time.Sleep(repeatTime); stop() })
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
 
 	a := &app{stdin: stdin, lines: bufio.NewReader(stdin), stdout: stdout, stderr: stderr, env: environment(env)}
 	root := newRoot(a)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	return a.finish(ctx, args, err)
+	end := make(chan int, 1)
+	go func() {
+		err := root.ExecuteContext(ctx)
+		end <- a.finish(ctx, args, err)
+	}()
+	var first time.Time
+	for {
+		select {
+		case code := <-end:
+			return code
+		case <-signals:
+			if first.IsZero() {
+				first = time.Now()
+				cancel()
+			} else if time.Since(first) > repeatTime {
+				return a.leave(args)
+			}
+		}
+	}
 }
 
 // app is what the commands of one run share: the streams, the environment and the global
@@ -52,9 +77,14 @@ type app struct {
 	env            lookup
 	lines          *bufio.Reader // stdin, for passwords one to a line
 	global         globals
+	variables      map[string]string // the variable of the environment that set a flag, by the flag's name
 	from           access            // the second repository of init and copy
+	renewed        access            // the new password of key add and key passwd
 	print          *progress.Printer // nil until setup has read the flags
 	ownFiles       bool              // what the repository itself has is asked, not what is cached of it
+	features       string            // feature flags, from the environment only
+	lockEnd        string            // what became of the lock of the command, for the last line; "" without one
+	locked         atomic.Bool       // a lock of the command is in the repository
 	stdinIsData    bool              // a backup reads standard input, which so holds no password
 }
 

@@ -83,12 +83,12 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	show := make(chan os.Signal, 1) // from the start: until somebody listens the signal would kill
 	signal.Notify(show, syscall.SIGUSR1)
 	defer signal.Stop(show)
-	budget, err := o.budgetBytes()
+	budget, err := o.budgetBytes(a.said("memory"))
 	if err != nil {
 		return err
 	}
 	if o.ioTimeout <= 0 {
-		return usagef("vitrine mount", "--io-timeout must be longer than nothing")
+		return usagef("vitrine mount", "%s %v: write a duration above 0, such as 30s or 5m", a.said("io-timeout"), o.ioTimeout)
 	}
 	limitMemory(budget)
 	location, err := a.global.where("repo")
@@ -97,9 +97,10 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	}
 	a.print.StampLog()
 	a.global.store.Meter = new(wiring.Meter)
-	a.global.store.RetryFor = o.ioTimeout
-	// A request that hangs is made anew while its readers still wait.
-	a.global.stuckAfter = min(a.global.stuckAfter, o.ioTimeout/4)
+	a.global.stuckAfter = stuckUnderMount(a.global.stuckAfter, o.ioTimeout)
+	// The time runs from the first failure, and a request that hangs fails only then.
+	a.global.store.RetryFor = o.ioTimeout - a.global.stuckAfter
+	a.global.store.RetryStrictly = true
 	r, err := a.openRepository(ctx, wiring.CachedIndex)
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 	if err != nil {
 		return err
 	}
-	moreProcs()
+	moreProcs(6)
 	if a.print.JSONMode() {
 		a.print.Message(mountedMessage{"mounted", dir})
 	}
@@ -130,17 +131,26 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 // defaultIOTimeout is longer than a router or a server takes to start again.
 const defaultIOTimeout = 5 * time.Minute
 
-// budgetBytes is what --memory says.
-func (o *mountOptions) budgetBytes() (int64, error) {
+// stuckUnderMount is when a request that hangs is made anew: while its readers still wait, also when 0 lets other
+// commands wait for ever.
+func stuckUnderMount(stuckAfter, ioTimeout time.Duration) time.Duration {
+	if stuckAfter == 0 {
+		return ioTimeout / 4
+	}
+	return min(stuckAfter, ioTimeout/4)
+}
+
+// budgetBytes is what --memory says, or the variable; said is which.
+func (o *mountOptions) budgetBytes(said string) (int64, error) {
 	if o.memory == "" {
 		return fs.DefaultCacheBytes(), nil
 	}
 	budget, err := source.ParseSize(o.memory)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("--memory: %w", err)
+		return 0, fmt.Errorf("%s: %w", said, err)
 	case budget < fs.MinCacheBytes:
-		return 0, fmt.Errorf("--memory %s: reading large files takes at least %dm", o.memory, fs.MinCacheBytes>>20)
+		return 0, fmt.Errorf("%s %s: reading large files takes at least %dm", said, o.memory, fs.MinCacheBytes>>20)
 	}
 	return budget, nil
 }
@@ -156,12 +166,12 @@ func limitMemory(budgetBytes int64) {
 	debug.SetMemoryLimit(min(limit, debug.SetMemoryLimit(-1)))
 }
 
-// moreProcs lets more goroutines run than there are processors. Those that wait for requests in
-// the kernel count as running; when they are as many as may run, Go's scheduler takes
-// their turn away every 20 µs and they have to queue for it with each request.
-func moreProcs() {
+// moreProcs lets more goroutines run than there are processors, unless $GOMAXPROCS says how many. Those that wait for
+// requests in the kernel, or for what it does, count as running; when they are as many as may run, the others wait until Go's
+// scheduler takes their turn away, every 20 µs at most, and they have to queue for it again.
+func moreProcs(more int) {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.NumCPU() + 6)
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + more) // which a container may bound
 	}
 }
 

@@ -53,6 +53,7 @@ func statusLines(s *fs.Status) []string {
 		fmt.Sprintf("  snapshots  %d, of which the kernel remembers %d", s.Snapshots.Known, s.Snapshots.Open),
 		refreshLine(&s.Refresh, s.Time),
 	)
+	lines = append(lines, outageLine(&s.Outages, s.Time))
 	return append(lines, damageLines(&s.Damage)...)
 }
 
@@ -69,16 +70,37 @@ func refreshLine(r *fs.RefreshStatus, now time.Time) string {
 	return line
 }
 
+func outageLine(o *fs.OutageStatus, now time.Time) string {
+	var parts []string
+	if o.Since != nil {
+		parts = append(parts, fmt.Sprintf("the store has not answered for %s, %s tried again",
+			short(now.Sub(*o.Since).Seconds()), areOrIs(o.Waiting, "request")))
+	}
+	if o.Last != nil {
+		parts = append(parts, fmt.Sprintf("%s failed while the store did not answer, the last %s ago: %s: %s", progress.Count(int(o.Count), "request"),
+			short(now.Sub(o.Last.Time).Seconds()), progress.Printable(o.Last.Path), progress.Printable(strings.ReplaceAll(o.Last.Error, "\n", "; "))))
+	}
+	if len(parts) == 0 {
+		return "  outages    none met"
+	}
+	return "  outages    " + strings.Join(parts, "; ")
+}
+
+// areOrIs is a number with its noun and verb.
+func areOrIs(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " is"
+	}
+	return progress.Count(n, noun) + " are"
+}
+
 func damageLines(d *fs.DamageStatus) []string {
 	if d.Total == 0 {
 		return []string{"  damage     none met"}
 	}
-	lines := []string{fmt.Sprintf("  damage     %d ranges could not be read:", d.Total)}
+	lines := []string{fmt.Sprintf("  damage     %s damaged or missing:", progress.Count(d.Total, "part"))}
 	for _, one := range d.Listed {
-		line := "    " + progress.Printable(one.Path)
-		if one.To > 0 {
-			line += fmt.Sprintf(", bytes %d to %d", one.From, one.To)
-		}
+		line := "    " + progress.Printable(one.Path) + ", " + one.What
 		if one.Blob != "" {
 			line += fmt.Sprintf(", blob %.8s, pack %.8s", one.Blob, one.Pack)
 		}

@@ -13,6 +13,7 @@ import (
 
 func TestStatusLines(t *testing.T) {
 	at := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	since := at.Add(-90 * time.Second)
 	s := fs.Status{
 		Time: at, UptimeSeconds: 3725, PID: 42, Mountpoint: "/mnt/a\x1bb",
 		Repository: fs.RepositoryStatus{ID: "0123456789abcdef", Location: "/srv/backup"},
@@ -25,9 +26,10 @@ func TestStatusLines(t *testing.T) {
 		Reads:     fs.ReadStatus{Count: 4, Bytes: 5000, Errors: 1, TotalSeconds: 0.0101, P50Seconds: 0.000512, P99Seconds: 0.131072, MaxSeconds: 1.5},
 		Snapshots: fs.SnapshotsStatus{Known: 5, Open: 2},
 		Refresh:   fs.RefreshStatus{Time: at.Add(-1500 * time.Millisecond), Seconds: 0.0123, NewIndexFiles: 2, Error: "offline"},
+		Outages:   fs.OutageStatus{Waiting: 2, Since: &since, Count: 1, Last: &fs.Failure{Time: at.Add(-2 * time.Second), Path: "/ids/x/g", Error: "far\naway"}},
 		Damage: fs.DamageStatus{Total: 3, Listed: []fs.Damage{
-			{Path: "/ids/x/f\n", From: 5, To: 10, Blob: strings.Repeat("ab", 32), Pack: strings.Repeat("cd", 32), Error: "one\ntwo"},
-			{Path: "/ids/x/d", Error: "three"},
+			{Path: "/ids/x/f\n", What: "bytes 5 to 10", From: 5, To: 10, Blob: strings.Repeat("ab", 32), Pack: strings.Repeat("cd", 32), Error: "one\ntwo"},
+			{Path: "/ids/x/d", What: "the directory", Error: "three"},
 		}},
 	}
 	want := []string{
@@ -44,9 +46,10 @@ func TestStatusLines(t *testing.T) {
 		`  reads      4, 4.883 KiB, 1 failed, 0 under way; 2.53ms each, half in 512µs, 99 % in 131ms, longest 1.5s`,
 		`  snapshots  5, of which the kernel remembers 2`,
 		`  refreshed  1.5s ago in 12.3ms, 2 new index files; it failed: offline`,
-		`  damage     3 ranges could not be read:`,
+		`  outages    the store has not answered for 1m30s, 2 requests are tried again; 1 request failed while the store did not answer, the last 2s ago: /ids/x/g: far; away`,
+		`  damage     3 parts damaged or missing:`,
 		`    "/ids/x/f\n", bytes 5 to 10, blob abababab, pack cdcdcdcd: one; two`,
-		`    /ids/x/d: three`,
+		`    /ids/x/d, the directory: three`,
 		`    and 1 more`,
 	}
 	if diff := cmp.Diff(want, statusLines(&s)); diff != "" {
@@ -69,7 +72,7 @@ func TestMemoryFlag(t *testing.T) {
 		{"-1g", 0, "size"},
 	} {
 		o := mountOptions{memory: tc.memory}
-		got, err := o.budgetBytes()
+		got, err := o.budgetBytes("--memory")
 		if got != tc.want || (err == nil) != (tc.fails == "") || err != nil && !strings.Contains(err.Error(), tc.fails) {
 			t.Errorf("--memory %q: %d, %v; want %d, %q", tc.memory, got, err, tc.want, tc.fails)
 		}

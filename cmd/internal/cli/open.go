@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"vitrine/cmd/internal/progress"
 	"vitrine/cmd/internal/wiring"
 	"vitrine/repo"
 	"vitrine/repo/backend"
@@ -21,7 +22,7 @@ func (s *access) where(flag string) (string, error) {
 	case s.location != "":
 		return s.location, nil
 	case s.locationFile == "":
-		return "", fmt.Errorf("no repository is named: use --%s, --%s-file or $VITRINE_REPOSITORY", flag, flagFile(flag))
+		return "", fmt.Errorf("no repository is named: use --%s, --%s-file or $VITRINE_%s", flag, flagFile(flag), flagVariable(flag))
 	}
 	content, err := os.ReadFile(s.locationFile)
 	if err != nil {
@@ -36,6 +37,11 @@ func (s *access) where(flag string) (string, error) {
 
 // flagFile makes "repository" of "repo", as the -file flags are spelled.
 func flagFile(flag string) string { return strings.TrimSuffix(flag, "repo") + "repository" }
+
+// flagVariable is the variable of the flag.
+func flagVariable(flag string) string {
+	return strings.ToUpper(strings.ReplaceAll(flagFile(flag), "-", "_"))
+}
 
 // openRepository opens the repository that the global flags name. The caller closes it.
 func (a *app) openRepository(ctx context.Context, use wiring.IndexUse) (*repo.Repository, error) {
@@ -69,7 +75,7 @@ func (a *app) storeOptions() wiring.StoreOptions {
 	o.Log = a.print.Logger()
 	o.Env = func(name string) string { value, _ := a.env(name); return value }
 	o.Transport = wiring.TransportOptions{
-		CACertFile: a.global.caCert, ClientCertFile: a.global.tlsClientCert, Insecure: a.global.insecureTLS,
+		CACertFiles: a.global.caCerts, ClientCertFile: a.global.tlsClientCert, Insecure: a.global.insecureTLS,
 		StuckAfter: a.global.stuckAfter,
 	}
 	o.UploadBytesPerSecond = int64(a.global.limitUpload) << 10
@@ -77,14 +83,52 @@ func (a *app) storeOptions() wiring.StoreOptions {
 	return o
 }
 
+// maxTyped is how often a person at a terminal may type the password, as with restic.
+const maxTyped = 3
+
+// openWithPassword opens the repository in be, which it takes over also when it fails.
 func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *access, noPassword bool, use wiring.IndexUse, remote bool) (*repo.Repository, error) {
+	lent := &lentStore{Backend: be, lent: true}
+	for n := 1; ; n++ {
+		r, err := a.tryPassword(ctx, lent, s, noPassword, use, remote)
+		switch {
+		case err == nil:
+			lent.lent = false // it is closed with the repository
+			return r, nil
+		case !errors.Is(err, repo.ErrWrongPassword):
+			return nil, errors.Join(err, be.Close())
+		case n < maxTyped && a.mayAskAgain(s, noPassword):
+			a.print.Warn("wrong password, try again")
+		default:
+			err = fmt.Errorf("%w; the password came from %s: give that of this repository, or name another one", err, a.passwordSource(s))
+			return nil, errors.Join(err, be.Close())
+		}
+	}
+}
+
+// lentStore is a store that is not closed while it is lent to somebody who would do so.
+type lentStore struct {
+	backend.Backend
+	lent bool
+}
+
+// Close implements backend.Backend.
+func (s *lentStore) Close() error {
+	if s.lent {
+		return nil
+	}
+	return s.Backend.Close()
+}
+
+// tryPassword asks for the password and opens the repository with it. The store stays the caller's when it fails.
+func (a *app) tryPassword(ctx context.Context, be *lentStore, s *access, noPassword bool, use wiring.IndexUse, remote bool) (*repo.Repository, error) {
 	password, err := a.password(ctx, s, "repository", false, noPassword)
 	if err != nil {
-		return nil, errors.Join(err, be.Close())
+		return nil, err
 	}
 	remote = remote && !a.ownFiles && a.global.cacheBytes >= 0
 	base := ""
-	if remote || use == wiring.CachedIndex {
+	if remote || use.Cached() {
 		base = a.cacheBase()
 	}
 	return wiring.OpenRepository(ctx, be, wiring.Options{
@@ -112,7 +156,7 @@ func (a *app) cleanUpCaches() {
 		a.print.Logger().Warn("some old caches stay", "error", err)
 	}
 	if removed > 0 {
-		a.print.Line("removed %d old caches below %s", removed, base)
+		a.print.Line("removed %s below %s", progress.Count(removed, "old cache"), base)
 	}
 }
 

@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"vitrine/repo/shellwords"
 )
 
 // maxPasswordBytes bounds what is read from a password file or command.
@@ -55,6 +57,38 @@ func (a *app) password(ctx context.Context, s *access, what string, isNew, none 
 	return p, nil
 }
 
+// mayAskAgain tells whether a wrong password was typed by somebody who can be asked again.
+func (a *app) mayAskAgain(s *access, none bool) bool {
+	return !none && s.passwordFile == "" && s.passwordCommand == "" && s.password == "" && isTerminal(a.stdin) && !a.stdinIsData
+}
+
+// passwordSource says where password has found the password, without anything that is secret.
+func (a *app) passwordSource(s *access) string {
+	switch {
+	case s.passwordCommand != "":
+		words, err := shellwords.Split(s.passwordCommand)
+		if err != nil || len(words) == 0 {
+			return "the password command"
+		}
+		return "the password command " + words[0] // the arguments may hold a secret
+	case s.passwordFile != "":
+		return "the file " + s.passwordFile
+	case s.password != "":
+		name := "PASSWORD"
+		if s == &a.from {
+			name = "FROM_PASSWORD"
+		}
+		for _, prefix := range prefixes {
+			if value, _ := a.env(prefix + name); value != "" {
+				return "$" + prefix + name
+			}
+		}
+	case isTerminal(a.stdin):
+		return "the terminal"
+	}
+	return "standard input"
+}
+
 func passwordFromFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -74,7 +108,7 @@ func trimPassword(p []byte) []byte {
 }
 
 func (a *app) passwordFromCommand(ctx context.Context, command string) ([]byte, error) {
-	words, err := splitWords(command)
+	words, err := shellwords.Split(command)
 	if err != nil {
 		return nil, fmt.Errorf("password command: %w", err)
 	}
@@ -104,6 +138,9 @@ func (a *app) passwordFromStdin(s *access) ([]byte, error) {
 			return nil, errors.New("no password of the --from-repo repository: standard input is no terminal and is empty; " +
 				"use --from-password-file, --from-password-command or $VITRINE_FROM_PASSWORD")
 		}
+		if s == &a.renewed {
+			return nil, errors.New("standard input is no terminal and is empty; use --new-password-file")
+		}
 		return nil, errors.New("no password: standard input is no terminal and is empty; use --password-file, --password-command or $VITRINE_PASSWORD")
 	}
 	return bytes.TrimRight(line, "\r\n"), nil
@@ -127,11 +164,11 @@ func (a *app) promptPassword(ctx context.Context, s *access, what string, isNew 
 	return p, nil
 }
 
-// readHidden reads a line from the terminal without echo. When the context ends first, the
-// terminal is put right again; the read goes on until the process ends, which is soon.
+// readHidden reads a line from the terminal without echo, which is off before the prompt is there: who sees it may type.
+// When the context ends first, the terminal is put right again; the read goes on until the process ends, which is soon.
 func (a *app) readHidden(ctx context.Context, prompt string) ([]byte, error) {
 	fd := int(a.stdin.(*os.File).Fd())
-	state, err := term.GetState(fd)
+	show, err := hideTyping(fd)
 	if err != nil {
 		return nil, fmt.Errorf("prompt for the password: %w", err)
 	}
@@ -148,53 +185,26 @@ func (a *app) readHidden(ctx context.Context, prompt string) ([]byte, error) {
 	select {
 	case got := <-answers:
 		fmt.Fprintln(a.stderr)
-		if got.err != nil {
-			return nil, fmt.Errorf("prompt for the password: %w", got.err)
+		if err := errors.Join(got.err, show()); err != nil {
+			return nil, fmt.Errorf("prompt for the password: %w", err)
 		}
 		return got.line, nil
 	case <-ctx.Done():
 		fmt.Fprintln(a.stderr)
-		return nil, errors.Join(ctx.Err(), term.Restore(fd, state))
+		return nil, errors.Join(ctx.Err(), show())
 	}
 }
 
-// splitWords splits a command line as a shell would, with both kinds of quotes and
-// backslashes, but without any expansion.
-func splitWords(s string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	inWord, quote, escaped := false, rune(0), false
-	for _, c := range s {
-		switch {
-		case escaped:
-			word.WriteRune(c)
-			escaped = false
-		case c == '\\' && quote != '\'':
-			inWord, escaped = true, true
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote != 0:
-			word.WriteRune(c)
-		case c == '\'' || c == '"':
-			inWord, quote = true, c
-		case c == ' ' || c == '\t' || c == '\n':
-			if inWord {
-				words = append(words, word.String())
-				word.Reset()
-				inWord = false
-			}
-		default:
-			inWord = true
-			word.WriteRune(c)
-		}
+// hideTyping turns the echo of a terminal off and returns what puts it as it was. What has been typed already stays.
+func hideTyping(fd int) (show func() error, err error) {
+	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case quote != 0:
-		return nil, fmt.Errorf("a %c is not closed", quote)
-	case escaped:
-		return nil, errors.New("it ends in a backslash")
-	case inWord:
-		words = append(words, word.String())
+	hidden := *before
+	hidden.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &hidden); err != nil {
+		return nil, err
 	}
-	return words, nil
+	return func() error { return unix.IoctlSetTermios(fd, unix.TCSETS, before) }, nil
 }

@@ -7,39 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
-
-func TestSplitWords(t *testing.T) {
-	for _, c := range []struct {
-		in    string
-		want  []string
-		fails string
-	}{
-		{"", nil, ""},
-		{"  pass  show\tbackup ", []string{"pass", "show", "backup"}, ""},
-		{`pass 'two words' "and 'more'" a\ b`, []string{"pass", "two words", "and 'more'", "a b"}, ""},
-		{`sh -c "echo \"x\""`, []string{"sh", "-c", `echo "x"`}, ""},
-		{`'back\slash'`, []string{`back\slash`}, ""},
-		{`a '' b`, []string{"a", "", "b"}, ""},
-		{`a"b"'c'`, []string{"abc"}, ""},
-		{`it's`, nil, "is not closed"},
-		{`"open`, nil, "is not closed"},
-		{`end\`, nil, "ends in a backslash"},
-	} {
-		got, err := splitWords(c.in)
-		if c.fails != "" {
-			if err == nil || !strings.Contains(err.Error(), c.fails) {
-				t.Errorf("splitWords(%q): error %v, want %q", c.in, err, c.fails)
-			}
-			continue
-		}
-		if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
-			t.Errorf("splitWords(%q): %v %s", c.in, err, diff)
-		}
-	}
-}
 
 func TestPassword(t *testing.T) {
 	dir := t.TempDir()
@@ -90,5 +58,26 @@ func TestPassword(t *testing.T) {
 				t.Errorf("the password is in the message: %v", err)
 			}
 		})
+	}
+}
+
+func TestPasswordSource(t *testing.T) {
+	a := &app{stdin: strings.NewReader(""), env: environment([]string{"VITRINE_PASSWORD=", "RESTIC_PASSWORD=secret", "VITRINE_FROM_PASSWORD=secret"})}
+	for _, c := range []struct {
+		s    *access
+		want string
+	}{
+		{&access{passwordCommand: "pass show 'secret'"}, "the password command pass"},
+		{&access{passwordFile: "/etc/pw", password: "secret"}, "the file /etc/pw"},
+		{&access{password: "secret"}, "$RESTIC_PASSWORD"},
+		{&a.from, "$VITRINE_FROM_PASSWORD"},
+		{&access{}, "standard input"},
+	} {
+		if c.s == &a.from {
+			a.from.password = "secret"
+		}
+		if got := a.passwordSource(c.s); got != c.want {
+			t.Errorf("%+v: %q, want %q", *c.s, got, c.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -23,9 +24,12 @@ const rootLong = `vitrine keeps encrypted, deduplicated snapshots in restic-form
 shows every one of them as an ordinary directory tree.
 
 Each flag that can be set by an environment variable names it. $RESTIC_… is read
-where $VITRINE_… is not set, and a flag wins over both.
+where $VITRINE_… is not set, and a flag wins over both. $VITRINE_PASSWORD,
+$VITRINE_FROM_PASSWORD, $VITRINE_PROGRESS_FPS, $VITRINE_FEATURES,
+$VITRINE_REST_USERNAME and $VITRINE_REST_PASSWORD have no flag.
 
-Exit codes: 0 success, 1 error, 3 a backup left out files it could not read,
+Exit codes: 0 success, 1 error, 3 a backup left out files it could not read, or
+a forget snapshots it could not remove,
 10 no repository there, 11 it is locked, 12 wrong password, 130 interrupted.`
 
 const rootExample = `  export VITRINE_REPOSITORY=/srv/backup VITRINE_PASSWORD_FILE=~/.vitrine-password
@@ -64,10 +68,10 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupWork, newInit(a), newBackup(a), newSnapshots(a), newLs(a), newMount(a))
-	add(groupCare, newCheck(a), newUnlock(a))
-	add(groupInside, newCat(a), newList(a))
-	add(groupProgram, newCache(a), newVersion(a), newGenerate(a))
+	add(groupWork, newInit(a), newBackup(a), newSnapshots(a), newLs(a), newMount(a), newRestore(a), newDump(a), newCopy(a))
+	add(groupCare, newForget(a), newPrune(a), newTag(a), newRewrite(a), newKey(a), newCheck(a), newRepair(a), newRebuildIndex(a), newRecover(a), newMigrate(a), newUnlock(a))
+	add(groupInside, newFind(a), newDiff(a), newStats(a), newCat(a), newList(a))
+	add(groupProgram, newCache(a), newVersion(a), newOptions(a), newFeatures(a), newGenerate(a))
 	root.SetFlagErrorFunc(flagError)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout) // the commands for completions remember it
@@ -84,9 +88,17 @@ func flagError(cmd *cobra.Command, err error) error {
 	if words := cmd.Flags().Args(); !cmd.HasParent() && len(words) > 0 {
 		return unknownCommand(cmd, words)
 	}
-	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
-	if !ok {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		return usagef(cmd.CommandPath(), "%w", badValue("--"+bad.GetFlag().Name, err))
+	}
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
 		return usagef(cmd.CommandPath(), "%w", err)
+	}
+	name := unknown.GetSpecifiedName()
+	if letters, _, _ := strings.Cut(unknown.GetSpecifiedShortnames(), "="); len(letters) > 1 {
+		name = letters // -tag, which is many flags of one letter, may be meant as --tag
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
@@ -142,7 +154,10 @@ func (a *app) setup(cmd *cobra.Command) error {
 		ErrorTerminal: isTerminal(a.stderr),
 		JSON:          a.global.json, Quiet: a.global.quiet, Verbose: a.global.verbose, FPS: a.global.fps,
 	})
-	return a.global.check()
+	for _, warning := range checkFeatures(a.features) {
+		a.print.Warn("%s%s", progress.Warning, warning)
+	}
+	return a.global.check(a.said)
 }
 
 // hostname returns the name of this machine, or "" when the system does not tell it.

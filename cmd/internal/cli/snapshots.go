@@ -161,7 +161,7 @@ func (a *app) printSnapshots(list []*snapshot.Snapshot, o snapshotsOptions, by s
 			a.print.Message(jsonSnapshots(list))
 			return nil
 		}
-		return snapshotTable(list, o.compact).Write(a.stdout)
+		return snapshotTable(list, o.compact, nil).Write(a.stdout)
 	}
 	groups := snapshot.Group(list, by)
 	if a.print.JSONMode() {
@@ -173,17 +173,19 @@ func (a *app) printSnapshots(list []*snapshot.Snapshot, o snapshotsOptions, by s
 		return nil
 	}
 	for _, g := range groups {
-		if _, err := fmt.Fprintln(a.stdout, groupHead(g.Key)); err != nil {
-			return err
+		if head := groupHead(g.Key); head != "" {
+			if _, err := fmt.Fprintln(a.stdout, head); err != nil {
+				return err
+			}
 		}
-		if err := snapshotTable(g.Snapshots, o.compact).Write(a.stdout); err != nil {
+		if err := snapshotTable(g.Snapshots, o.compact, nil).Write(a.stdout); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// groupHead says what the snapshots of a group have in common.
+// groupHead says what the snapshots of a group have in common, "" for nothing.
 func groupHead(k snapshot.GroupKey) string {
 	var parts []string
 	if k.Hostname != "" {
@@ -196,16 +198,19 @@ func groupHead(k snapshot.GroupKey) string {
 		parts = append(parts, "paths ["+strings.Join(k.Paths, ", ")+"]")
 	}
 	if len(parts) == 0 {
-		return "snapshots:"
+		return ""
 	}
 	return "snapshots for (" + strings.Join(parts, ", ") + "):"
 }
 
 // snapshotTable lays the snapshots out for people. The column of sizes is there when any
-// snapshot knows its size.
-func snapshotTable(list []*snapshot.Snapshot, compact bool) *progress.Table {
+// snapshot knows its size, that of reasons when there are some.
+func snapshotTable(list []*snapshot.Snapshot, compact bool, reasons map[blob.ID][]string) *progress.Table {
 	sized := slices.ContainsFunc(list, func(sn *snapshot.Snapshot) bool { return sn.Summary != nil })
 	heads := []string{"ID", "Time", "Host", "Tags"}
+	if !compact && reasons != nil {
+		heads = append(heads, "Reasons")
+	}
 	if !compact {
 		heads = append(heads, "Paths")
 	}
@@ -224,7 +229,11 @@ func snapshotTable(list []*snapshot.Snapshot, compact bool) *progress.Table {
 		if compact {
 			row = append(row, strings.Join(sn.Tags, "\n"))
 		} else {
-			row = append(row, strings.Join(sn.Tags, ","), strings.Join(sn.Paths, "\n"))
+			row = append(row, strings.Join(sn.Tags, ","))
+			if reasons != nil {
+				row = append(row, strings.Join(reasons[sn.ID], "\n"))
+			}
+			row = append(row, strings.Join(sn.Paths, "\n"))
 			t.Spaced = t.Spaced || len(sn.Paths) > 1
 		}
 		if sized {

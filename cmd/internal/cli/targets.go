@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -102,27 +101,11 @@ func (o *excludeFlags) register(f *pflag.FlagSet) {
 // filter makes the filter of the flags.
 func (o *excludeFlags) filter(getenv func(string) string) (*source.Filter, error) {
 	filter := &source.Filter{OneFileSystem: o.oneFileSystem}
-	excludes, err := readPatternFiles(o.excludes, o.excludeFiles, getenv)
+	lists, err := compileLists(o.excludes, o.excludeFiles, o.iexcludes, o.iexcludeFiles, getenv)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("exclude: %w", err)
 	}
-	iexcludes, err := readPatternFiles(o.iexcludes, o.iexcludeFiles, getenv)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range []struct {
-		patterns []string
-		fold     bool
-	}{{excludes, false}, {iexcludes, true}} {
-		if len(c.patterns) == 0 {
-			continue
-		}
-		list, err := pattern.Compile(c.patterns, c.fold)
-		if err != nil {
-			return nil, fmt.Errorf("exclude: %w", err)
-		}
-		filter.Patterns = append(filter.Patterns, list)
-	}
+	filter.Patterns = lists
 	if o.caches {
 		filter.Tags = append(filter.Tags, source.CacheTag)
 	}
@@ -141,33 +124,44 @@ func (o *excludeFlags) filter(getenv func(string) string) (*source.Filter, error
 	return filter, nil
 }
 
+// compileLists makes lists of the patterns that are given and of those in files: one of those that tell
+// upper from lower case, one of those that do not. A list without patterns is left out.
+func compileLists(given, files, folded, foldedFiles []string, getenv func(string) string) ([]*pattern.List, error) {
+	var lists []*pattern.List
+	for _, c := range []struct {
+		given, files []string
+		fold         bool
+	}{{given, files, false}, {folded, foldedFiles, true}} {
+		patterns, err := readPatternFiles(c.given, c.files, getenv)
+		if err != nil {
+			return nil, err
+		}
+		if len(patterns) == 0 {
+			continue
+		}
+		list, err := pattern.Compile(patterns, c.fold)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list)
+	}
+	return lists, nil
+}
+
 // readPatternFiles appends the patterns in the files to those given.
 func readPatternFiles(given, files []string, getenv func(string) string) ([]string, error) {
 	all := slices.Clone(given)
 	for _, name := range files {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("read the exclude file: %w", err)
+			return nil, fmt.Errorf("read the file of patterns: %w", err)
 		}
 		patterns, err := source.ReadPatterns(f, getenv)
 		f.Close()
 		if err != nil {
-			return nil, fmt.Errorf("read the exclude file %s: %w", name, err)
+			return nil, fmt.Errorf("read the file of patterns %s: %w", name, err)
 		}
 		all = append(all, patterns...)
 	}
 	return all, nil
-}
-
-// interruptible returns standard input as a reader that ends with the context: a read from a
-// pipe that nobody writes to blocks for ever. The read below it goes on until the process ends, which
-// is soon.
-func (a *app) interruptible(ctx context.Context) io.Reader {
-	r, w := io.Pipe()
-	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
-	go func() {
-		_, err := io.CopyBuffer(w, struct{ io.Reader }{a.stdin}, make([]byte, 1<<20))
-		w.CloseWithError(err)
-	}()
-	return r
 }

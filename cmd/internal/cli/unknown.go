@@ -41,19 +41,8 @@ func makeStrict(root *cobra.Command) {
 	}
 }
 
-const useRestic = "use restic on the same repository"
-
 // notYet are commands of restic that vitrine does not have, and what to do instead.
 var notYet = map[string]string{
-	"restore": "copy the files out of `vitrine mount` by cp -a or rsync -aHAX",
-	"dump":    "read the file in `vitrine mount`",
-	"find":    "use find in `vitrine mount`",
-	"diff":    "use diff -r on two snapshots in `vitrine mount`",
-
-	"copy": useRestic, "forget": useRestic, "key": useRestic, "migrate": useRestic,
-	"prune": useRestic, "rebuild-index": useRestic, "recover": useRestic, "repair": useRestic,
-	"rewrite": useRestic, "stats": useRestic, "tag": useRestic,
-
 	"self-update": "build it anew from its sources by make",
 }
 
@@ -72,4 +61,12 @@ func unknownCommand(root *cobra.Command, args []string) error {
 		}
 	}
 	return usagef("vitrine", "unknown command %q%s", args[0], didYouMean("", args[0], names))
+}
+
+// noArgs refuses words behind a command that takes none: cobra would call them unknown commands.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usagef(cmd.CommandPath(), "%q: %s takes no arguments", args[0], cmd.CommandPath())
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitrine/cmd/internal/progress"
 	"vitrine/cmd/internal/wiring"
 	"vitrine/repo/backend"
 	"vitrine/repo/lock"
@@ -19,7 +20,7 @@ func newUnlock(a *app) *cobra.Command {
 process is gone. --remove-all removes every lock; use it only when you know that
 nobody is working with the repository.`,
 		Example: "  vitrine unlock",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runUnlock(cmd.Context(), all) },
 	}
 	cmd.Flags().BoolVar(&all, "remove-all", false, "remove all locks, also those that are not stale")
@@ -40,16 +41,17 @@ func (a *app) runUnlock(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
-	switch removed {
-	case 0:
+	if removed == 0 {
 		a.print.Line("no locks to remove")
-	case 1:
-		a.print.Line("successfully removed 1 lock")
-	default:
-		a.print.Line("successfully removed %d locks", removed)
+	} else {
+		a.print.Line("successfully removed %s", progress.Count(removed, "lock"))
 	}
-	if len(left) > 0 {
-		a.print.Line("%d of clients that seem to be at work stay; `vitrine list locks` and `vitrine cat lock` tell whose", len(left))
+	switch len(left) {
+	case 0:
+	case 1:
+		a.print.Line("1 lock stays, for its owner seems to be at work; `vitrine list locks` and `vitrine cat lock ID` tell who that is")
+	default:
+		a.print.Line("%d locks stay, for their owners seem to be at work; `vitrine list locks` and `vitrine cat lock ID` tell who they are", len(left))
 	}
 	return nil
 }

@@ -24,9 +24,12 @@ type Backup struct {
 	totalFiles, totalBytes atomic.Uint64 // found by the scan so far
 	scanned                atomic.Bool   // the totals are final
 	files, bytes, errors   atomic.Uint64 // done
+	storing                func() int64  // bytes that are on their way to the store; nil: nobody knows
 
-	mu     sync.Mutex // guards active
-	active map[file]time.Time
+	mu        sync.Mutex // guards the rest
+	active    map[file]time.Time
+	lastBytes uint64 // done when rests was called last
+	shown     uint64 // the most that Share has returned
 }
 
 // file names a file that is being read; the two parts are joined only when it is shown.
@@ -36,6 +39,9 @@ type file struct{ dir, name string }
 func NewBackup(p *Printer) *Backup {
 	return &Backup{p: p, begin: time.Now(), active: make(map[file]time.Time)}
 }
+
+// Storing names what tells how many bytes are on their way to the store. It is called before there is anything to show.
+func (b *Backup) Storing(bytes func() int64) { b.storing = bytes }
 
 // Begin returns when the backup began.
 func (b *Backup) Begin() time.Time { return b.begin }
@@ -132,18 +138,37 @@ func (b *Backup) Error(item string, err error) {
 	b.p.Warn("error: %v", err)
 }
 
-// Share implements View: bytes tell best how long it will take.
-func (b *Backup) Share() (done, total uint64) { return b.bytes.Load(), b.totalBytes.Load() }
+// Share implements View: bytes tell best how long it will take. It never goes back.
+func (b *Backup) Share() (done, total uint64) {
+	done = b.stored()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shown = max(b.shown, done)
+	return b.shown, b.totalBytes.Load()
+}
 
-// Rate implements View. The time left is told only when the scan has found everything.
-func (b *Backup) Rate() string {
-	done, total := b.Share()
-	elapsed := time.Since(b.begin)
-	rate := Rate(done, elapsed)
-	if left := Remaining(done, total, elapsed); left > 0 && b.scanned.Load() {
-		rate += ", " + Clock(left) + " left"
+// stored is what has been read and is not on its way to the store: there it counts when it has arrived.
+func (b *Backup) stored() uint64 {
+	done, going := b.bytes.Load(), b.going()
+	return done - min(done, going)
+}
+
+// going returns how many bytes are on their way to the store.
+func (b *Backup) going() uint64 {
+	if b.storing == nil {
+		return 0
 	}
-	return rate
+	return uint64(max(0, b.storing()))
+}
+
+// Rate implements View. It is that of what was stored, or needed no storing. The time left is told only when the scan has
+// found everything.
+func (b *Backup) Rate() string {
+	done := b.stored()
+	if done == 0 {
+		return ""
+	}
+	return rateAndLeft(b.begin, done, b.totalBytes.Load(), b.scanned.Load())
 }
 
 // Status implements View.
@@ -158,7 +183,22 @@ func (b *Backup) Status() string {
 	if n := b.errors.Load(); n > 0 {
 		s += fmt.Sprintf(", %d errors", n)
 	}
+	if b.rests() {
+		if n := b.going(); n > 0 { // with a store far away that can be most of the time
+			s += fmt.Sprintf("; all is read, %s on the way to the store", Bytes(n))
+		}
+	}
 	return s
+}
+
+// rests tells whether no file is being read, nor has been since the last call: most probably all are. The scan, which
+// knows, need not have ended.
+func (b *Backup) rests() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before, now := b.lastBytes, b.bytes.Load()
+	b.lastBytes = now
+	return len(b.active) == 0 && now == before && now > 0
 }
 
 // Current implements View: the files that have been in work longest.
@@ -183,15 +223,15 @@ func (b *Backup) Current() []string {
 
 // Message implements View.
 func (b *Backup) Message() any {
-	done, total := b.Share()
+	share, total := b.Share()
 	elapsed := time.Since(b.begin)
 	m := statusMessage{
-		MessageType: "status", SecondsElapsed: uint64(elapsed.Seconds()), PercentDone: Share(done, total),
-		TotalFiles: b.totalFiles.Load(), FilesDone: b.files.Load(), TotalBytes: total, BytesDone: done,
+		MessageType: "status", SecondsElapsed: uint64(elapsed.Seconds()), PercentDone: Share(share, total),
+		TotalFiles: b.totalFiles.Load(), FilesDone: b.files.Load(), TotalBytes: total, BytesDone: b.bytes.Load(),
 		ErrorCount: b.errors.Load(), CurrentFiles: b.Current(),
 	}
 	if b.scanned.Load() {
-		m.SecondsRemaining = uint64(Remaining(done, total, elapsed).Seconds())
+		m.SecondsRemaining = uint64(Remaining(b.stored(), total, elapsed).Seconds())
 	}
 	return m
 }

@@ -34,6 +34,53 @@ func halfDone(p *Printer) *Backup {
 	return b
 }
 
+// TestBackupStores: when nothing is read any more, what is still on its way to the store is told.
+func TestBackupStores(t *testing.T) {
+	var out bytes.Buffer
+	b := NewBackup(New(Options{Stdout: &out, Stderr: &out}))
+	left := int64(3 << 20)
+	b.Storing(func() int64 { return left })
+	b.Started("/d", "f", 100)
+	for range 2 {
+		b.Read(50)
+		if got, want := b.Status(), "0 files, "; !strings.HasPrefix(got, want) || strings.Contains(got, "on the way") {
+			t.Errorf("status %q while a file is read", got)
+		}
+	}
+	b.Done(archive.Item{Dir: "/d", Name: "f", Type: snapshot.File, Change: archive.New, SizeBytes: 100})
+	if got, want := b.Status(), "1 files, 100 B; all is read, 3.000 MiB on the way to the store"; got != want {
+		t.Errorf("status %q, want %q", got, want)
+	}
+	if left = 0; strings.Contains(b.Status(), "on the way") {
+		t.Errorf("status %q with nothing left", b.Status())
+	}
+}
+
+// TestBackupShare: what is on its way to the store is not done, and the share does not go back when more is.
+func TestBackupShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBackup(New(Options{}))
+		going := int64(300)
+		b.Storing(func() int64 { return going })
+		b.Scanned(archive.Total{Files: 1, Bytes: 400}, true)
+		if got := b.Rate(); got != "" {
+			t.Errorf("rate %q with nothing done", got)
+		}
+		b.Read(400)
+		time.Sleep(10 * time.Second)
+		for _, c := range []struct {
+			going int64
+			done  uint64
+			rate  string
+		}{{300, 100, "10.0 B/s, 0:30 left"}, {100, 300, "30.0 B/s, 0:03 left"}, {200, 300, "20.0 B/s, 0:10 left"}, {1000, 300, ""}, {0, 400, "40.0 B/s"}} {
+			going = c.going
+			if done, total := b.Share(); done != c.done || total != 400 || b.Rate() != c.rate {
+				t.Errorf("%d on the way: %d of %d, %s; want %d, %s", going, done, total, b.Rate(), c.done, c.rate)
+			}
+		}
+	})
+}
+
 func TestBackupView(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out, errOut bytes.Buffer

@@ -2,35 +2,26 @@ package progress
 
 import (
 	"fmt"
-	"sync"
-	"time"
+	"strings"
 
+	"vitrine/repo/blob"
 	"vitrine/repo/check"
 )
 
-// phases are what is said when a part of the check begins, and what it counts.
-var phases = map[check.Phase]struct{ title, unit string }{
+// checkSteps are the parts of a check.
+var checkSteps = map[check.Phase]Step{
 	check.Snapshots: {"load snapshots", "snapshots"},
 	check.Index:     {"load indexes", "index files"},
 	check.Packs:     {"check all packs", "packs"},
 	check.Trees:     {"check snapshots, trees and blobs", "trees"},
-	check.Data:      {"read data", ""}, // bytes
+	check.Data:      {"read data", ""},
 }
 
-// Check shows a check; it is a check.Reporter and a View. Each phase has a line, and a bar of its own.
-type Check struct {
-	p *Printer
-
-	mu          sync.Mutex // guards the fields below
-	phase       check.Phase
-	begun       bool // phase has begun
-	since       time.Time
-	done, total int64
-	stop        func() // ends the display of the phase
-}
+// Check shows a check; it is a check.Reporter and a View.
+type Check struct{ *Steps }
 
 // NewCheck returns the display of a check.
-func NewCheck(p *Printer) *Check { return &Check{p: p, stop: func() {}} }
+func NewCheck(p *Printer) *Check { return &Check{NewSteps(p)} }
 
 // checkError is an error or hint under --json.
 type checkError struct {
@@ -52,87 +43,14 @@ func (c *Check) Hint(message string) { c.p.Line("%s", message) }
 
 // Progress implements check.Reporter.
 func (c *Check) Progress(phase check.Phase, done, total int64) {
-	c.mu.Lock()
-	if c.begun && phase == c.phase {
-		c.done, c.total = done, total
-		c.mu.Unlock()
-		return
-	}
-	c.mu.Unlock()
-	c.End()
-	c.mu.Lock()
-	c.phase, c.begun, c.since, c.done, c.total = phase, true, time.Now(), done, total
-	c.mu.Unlock()
-	c.p.Line("%s", phases[phase].title)
-	stop := c.p.Live(time.Now(), c)
-	c.mu.Lock()
-	c.stop = stop
-	c.mu.Unlock()
+	c.Show(checkSteps[phase], done, total)
 }
-
-// End closes the display of the phase that is shown. The check and the caller of End
-// must not report at the same time.
-func (c *Check) End() {
-	c.mu.Lock()
-	stop := c.stop
-	c.stop = func() {}
-	c.mu.Unlock()
-	stop() // not under the lock: the last drawing asks for the state
-}
-
-func (c *Check) state() (phase check.Phase, done, total uint64, since time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.phase, uint64(max(0, c.done)), uint64(max(0, c.total)), c.since
-}
-
-// Share implements View.
-func (c *Check) Share() (done, total uint64) {
-	_, done, total, _ = c.state()
-	return done, total
-}
-
-// Rate implements View.
-func (c *Check) Rate() string {
-	phase, done, total, since := c.state()
-	elapsed := time.Since(since)
-	rate := ""
-	if phase == check.Data {
-		rate = Rate(done, elapsed)
-	}
-	if left := Remaining(done, total, elapsed); left > 0 {
-		if rate != "" {
-			rate += ", "
-		}
-		rate += Clock(left) + " left"
-	}
-	return rate
-}
-
-// Status implements View.
-func (c *Check) Status() string {
-	phase, done, total, _ := c.state()
-	unit := phases[phase].unit
-	switch {
-	case phase == check.Data:
-		return fmt.Sprintf("%s of %s", Bytes(done), Bytes(total))
-	case total > 0:
-		return fmt.Sprintf("%d / %d %s", done, total, unit)
-	}
-	return fmt.Sprintf("%d %s", done, unit)
-}
-
-// Current implements View.
-func (c *Check) Current() []string { return nil }
-
-// Message implements View: restic's check has no status messages.
-func (c *Check) Message() any { return nil }
 
 // checkSummary is the last message of check --json.
 type checkSummary struct {
 	MessageType  string   `json:"message_type"` // summary
 	NumErrors    int      `json:"num_errors"`
-	BrokenPacks  []string `json:"broken_packs"` // always null: the error messages name the packs
+	BrokenPacks  []string `json:"broken_packs"` // null when there are none
 	RepairIndex  bool     `json:"suggest_repair_index"`
 	SuggestPrune bool     `json:"suggest_prune"`
 }
@@ -140,7 +58,14 @@ type checkSummary struct {
 // Finish tells the result of the check.
 func (c *Check) Finish(res check.Result, unused bool) {
 	if c.p.o.JSON {
-		c.p.Message(checkSummary{MessageType: "summary", NumErrors: res.Errors, SuggestPrune: res.OrphanPacks > 0 || res.DuplicateBlobs > 0})
+		var broken []string
+		for _, id := range res.BrokenPacks {
+			broken = append(broken, id.String())
+		}
+		c.p.Message(checkSummary{
+			MessageType: "summary", NumErrors: res.Errors, BrokenPacks: broken, RepairIndex: res.IndexDamaged,
+			SuggestPrune: res.OrphanPacks > 0 || res.DuplicateBlobs > 0,
+		})
 		return
 	}
 	c.p.Detail(1, "%d snapshots, %d trees with %d files, %d data blobs and %d tree blobs in %d packs (%s)",
@@ -148,10 +73,48 @@ func (c *Check) Finish(res check.Result, unused bool) {
 	if res.PacksRead > 0 {
 		c.p.Line("read %d of %d packs (%s)", res.PacksRead, res.Packs, Bytes(uint64(res.BytesRead)))
 	}
+	if res.IndexDamaged {
+		c.p.Line("`vitrine repair index` makes a new index of the packs that are there")
+	}
+	if len(res.BrokenPacks) > 0 {
+		c.p.Line("where there is no copy of it, this saves what can be read of %s:\n  vitrine repair packs%s",
+			Count(len(res.BrokenPacks), "damaged pack"), arguments(res.BrokenPacks))
+	}
+	c.tellLost(res)
 	if unused {
 		c.p.Line("%d blobs (%s) are in no snapshot", res.UnusedBlobs, Bytes(uint64(res.UnusedBytes)))
 	}
 	if res.Errors == 0 {
 		c.p.Line("\nno errors were found")
 	}
+}
+
+// tellLost tells what to do about what is lost, once nothing else can bring it back.
+func (c *Check) tellLost(res check.Result) {
+	if !res.LostFiles && !res.LostTrees {
+		return
+	}
+	first := ""
+	if res.IndexDamaged || len(res.BrokenPacks) > 0 {
+		first = "then check again; "
+	}
+	before := ""
+	if res.LostTrees { // in this order: afterwards the directories as they were would be found too
+		before = "  vitrine recover\n"
+		first += "directories below lost ones are looked for by the first of these; "
+	}
+	c.p.Line("%swhat is lost and has no copy elsewhere can be backed up again, or this takes it out of the snapshots:\n%s  vitrine repair snapshots --forget", first, before)
+}
+
+// arguments are IDs in full for a command line, the first ones of many.
+func arguments(ids []blob.ID) string {
+	const most = 20
+	var b strings.Builder
+	for _, id := range ids[:min(most, len(ids))] {
+		b.WriteString(" " + id.String())
+	}
+	if more := len(ids) - most; more > 0 {
+		fmt.Fprintf(&b, " (and %d more, which --json lists)", more)
+	}
+	return b.String()
 }

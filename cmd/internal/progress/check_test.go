@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitrine/repo/blob"
 	"vitrine/repo/check"
 )
 
@@ -55,9 +56,19 @@ func TestCheckJSON(t *testing.T) {
 	c.Hint("an orphan pack")
 	c.Error(errors.New("pack 1f2e is missing"))
 	c.End()
-	c.Finish(check.Result{Errors: 1, OrphanPacks: 1}, true)
-	if diff := cmp.Diff(`{"message_type":"summary","num_errors":1,"broken_packs":null,"suggest_repair_index":false,"suggest_prune":true}`+"\n", out.String()); diff != "" {
-		t.Error(diff)
+	id := blob.Hash(nil)
+	for _, finish := range []struct {
+		res  check.Result
+		want string
+	}{
+		{check.Result{Errors: 1, OrphanPacks: 1}, `"num_errors":1,"broken_packs":null,"suggest_repair_index":false,"suggest_prune":true}`},
+		{check.Result{Errors: 2, BrokenPacks: []blob.ID{id}, IndexDamaged: true}, `"num_errors":2,"broken_packs":["` + id.String() + `"],"suggest_repair_index":true,"suggest_prune":false}`},
+	} {
+		out.Reset()
+		c.Finish(finish.res, true)
+		if diff := cmp.Diff(`{"message_type":"summary",`+finish.want+"\n", out.String()); diff != "" {
+			t.Error(diff)
+		}
 	}
 	if diff := cmp.Diff(`{"message_type":"error","message":"pack 1f2e is missing"}`+"\n", errOut.String()); diff != "" {
 		t.Error(diff)

@@ -84,6 +84,16 @@ func head(begin time.Time, v View) string {
 	return clock
 }
 
+// rateAndLeft tells the bytes per second and, once the total is known for good, the time left.
+func rateAndLeft(begin time.Time, done, total uint64, final bool) string {
+	elapsed := time.Since(begin)
+	rate := Rate(done, elapsed)
+	if left := Remaining(done, total, elapsed); left > 0 && final {
+		rate += ", " + Clock(left) + " left"
+	}
+	return rate
+}
+
 // terminalBar is the bar while it is on the screen.
 type terminalBar struct {
 	screen *mpb.Progress

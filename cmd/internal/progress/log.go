@@ -29,7 +29,7 @@ func (p *Printer) StampLog() { p.stamped = true }
 // stampForm is the local time, as a person reads it.
 const stampForm = "2006-01-02 15:04:05 "
 
-// handler writes a record as "warning: message: path, key value, key value, reason".
+// handler writes a record as "Warning: message: path, key value, key value, reason".
 type handler struct {
 	p     *Printer
 	level slog.Level
@@ -56,7 +56,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	}
 	line := strings.ToLower(r.Level.String()) + ": " + r.Message
 	if r.Level == slog.LevelWarn {
-		line = "warning: " + r.Message
+		line = Warning + r.Message
 	}
 	if details = slices.Concat(first, details, last); len(details) > 0 {
 		line += ": " + strings.Join(details, ", ")

@@ -8,9 +8,9 @@ import (
 
 func TestLogger(t *testing.T) {
 	for verbose, want := range map[int]string{
-		0: "warning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
-		1: "info: note\nwarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
-		3: "debug: detail: n 7\ninfo: note\nwarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
+		0: "Warning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
+		1: "info: note\nWarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
+		3: "debug: detail: n 7\ninfo: note\nWarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
 	} {
 		var out, errOut bytes.Buffer
 		log := New(Options{Stdout: &out, Stderr: &errOut, Verbose: verbose}).Logger()

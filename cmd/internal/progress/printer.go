@@ -74,6 +74,9 @@ func (p *Printer) Detail(level int, format string, args ...any) {
 	}
 }
 
+// Warning begins each line that warns. It is restic's spelling, which scripts look for.
+const Warning = "Warning: "
+
 // warning is a line of Warn under --json.
 type warning struct {
 	MessageType string `json:"message_type"` // warning

@@ -58,10 +58,21 @@ func Share(done, total uint64) float64 {
 	return min(1, float64(done)/float64(total))
 }
 
+// leastElapsed is how long a rate is watched before anything is concluded from it.
+const leastElapsed = 4 * time.Second
+
 // Remaining estimates the time left from the mean rate so far; 0 while nothing can be said.
 func Remaining(done, total uint64, elapsed time.Duration) time.Duration {
-	if done == 0 || done >= total {
+	if done == 0 || done >= total || elapsed < leastElapsed {
 		return 0
 	}
 	return time.Duration(float64(elapsed) * float64(total-done) / float64(done))
+}
+
+// Count writes a number of things: "1 lock", "2 locks".
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

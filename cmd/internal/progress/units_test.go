@@ -54,9 +54,20 @@ func TestShareAndRemaining(t *testing.T) {
 	if got := Remaining(1, 4, time.Minute); got != 3*time.Minute {
 		t.Errorf("Remaining(1,4,1m) = %v", got)
 	}
+	if got := Remaining(1, 4, time.Second); got != 0 {
+		t.Errorf("Remaining(1,4,1s) = %v", got)
+	}
 	for _, c := range [][2]uint64{{0, 4}, {4, 4}, {5, 4}} {
 		if got := Remaining(c[0], c[1], time.Minute); got != 0 {
 			t.Errorf("Remaining(%v) = %v, want 0", c, got)
+		}
+	}
+}
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 locks", 1: "1 lock", 21: "21 locks"} {
+		if got := Count(n, "lock"); got != want {
+			t.Errorf("Count(%d) = %q, want %q", n, got, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"vitrine/fs"
 	"vitrine/repo/backend"
+	"vitrine/repo/backend/retry"
 )
 
 // Meter counts what is asked of a store. The zero value is ready; all methods may be called in
@@ -14,13 +15,21 @@ import (
 type Meter struct {
 	requests, inFlight, errors   atomic.Int64
 	bytesRead, indexFiles, nanos atomic.Int64
+
+	storing atomic.Int64 // bytes of files that are being saved
+	waiting retry.Waiting
 }
+
+// StoringBytes returns the size of the files that are on their way to the store now.
+func (m *Meter) StoringBytes() int64 { return m.storing.Load() }
 
 // Traffic returns the counts so far.
 func (m *Meter) Traffic() fs.Traffic {
+	waiting, since := m.waiting.Calls()
 	return fs.Traffic{
 		Requests: m.requests.Load(), BytesRead: m.bytesRead.Load(), IndexFiles: m.indexFiles.Load(),
 		Errors: m.errors.Load(), InFlight: m.inFlight.Load(), Seconds: time.Duration(m.nanos.Load()).Seconds(),
+		Waiting: waiting, WaitingSince: since,
 	}
 }
 
@@ -81,6 +90,8 @@ func (b metered) List(ctx context.Context, kind backend.Kind, fn func(backend.In
 
 // Save implements backend.Backend.
 func (b metered) Save(ctx context.Context, f backend.File, content []byte) error {
+	b.m.storing.Add(int64(len(content)))
+	defer b.m.storing.Add(-int64(len(content)))
 	return b.m.request(func() (int, error) { return 0, b.Backend.Save(ctx, f, content) })
 }
 

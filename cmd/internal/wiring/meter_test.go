@@ -12,14 +12,14 @@ import (
 
 func TestMeterIsABackend(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		return StoreOptions{Meter: new(Meter)}.wrap(mem.New(), localScheme)
+		return StoreOptions{Meter: new(Meter)}.wrap(t.Context(), mem.New(), localScheme)
 	})
 }
 
 func TestMeterCounts(t *testing.T) {
 	ctx := context.Background()
 	m := new(Meter)
-	be := StoreOptions{Meter: m}.wrap(mem.New(), localScheme)
+	be := StoreOptions{Meter: m}.wrap(t.Context(), mem.New(), localScheme)
 	index := backend.File{Kind: backend.Index, Name: "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"}
 	if err := be.Save(ctx, index, []byte("ten bytes!")); err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func TestPublicName(t *testing.T) {
 		"/srv/backup/":                           "/srv/backup",
 		"local:/srv/a,b c":                       "/srv/a,b c",
 		"rest:https://user:geheim@host:8000/r":   "rest:https://host:8000/r",
-		"rest:https://user:ge@heim@host/r@s":     "rest:https://host/r@s",
+		"rest:https://user:ge@heim@host/r%40s":   "rest:https://host/r%40s",
 		"s3:https://s3.amazonaws.com/b?key=gehe": "s3:https://s3.amazonaws.com/b",
 		"sftp:user@host:/srv":                    "sftp:user@host:/srv",
 		"sftp://user:geheim@host//srv":           "sftp://host//srv",
@@ -60,5 +60,29 @@ func TestPublicName(t *testing.T) {
 		if got := PublicName(location); got != want {
 			t.Errorf("%s: %q, want %q", location, got, want)
 		}
+	}
+}
+
+// slowSave looks at the meter while a file is being saved.
+type slowSave struct {
+	backend.Backend
+	m    *Meter
+	seen int64
+}
+
+func (s *slowSave) Save(ctx context.Context, f backend.File, content []byte) error {
+	s.seen = s.m.StoringBytes()
+	return s.Backend.Save(ctx, f, content)
+}
+
+func TestMeterStoring(t *testing.T) {
+	m := new(Meter)
+	below := &slowSave{Backend: mem.New(), m: m}
+	be := StoreOptions{Meter: m}.wrap(t.Context(), below, localScheme)
+	if err := be.Save(t.Context(), backend.File{Kind: backend.Config}, []byte("ten bytes!")); err != nil {
+		t.Fatal(err)
+	}
+	if below.seen != 10 || m.StoringBytes() != 0 {
+		t.Errorf("%d bytes on their way, and %d afterwards; want 10 and 0", below.seen, m.StoringBytes())
 	}
 }

@@ -1,10 +1,12 @@
 package wiring
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,13 +33,15 @@ type StoreOptions struct {
 
 	// RetryFor is how long a call to a remote store is made again when it fails; 0: retry.DefaultTotal.
 	RetryFor time.Duration
+	// RetryStrictly ends the last try when that time is over, see retry.Options.
+	RetryStrictly bool
 
 	Log *slog.Logger // nil discards
 
 	Extended map[string]map[string]string // options of each scheme, which ParseStoreOptions has checked
 }
 
-// general are the keys of -o that concern every store, each with what its value does.
+// general are the keys of -o that concern every store, or a local one, each with what its value does.
 var general = map[string]func(o *StoreOptions, value string) error{
 	"slow.latency": func(o *StoreOptions, value string) error {
 		d, err := time.ParseDuration(value)
@@ -53,6 +57,18 @@ var general = map[string]func(o *StoreOptions, value string) error{
 			return fmt.Errorf("%q is no number of bytes a second such as 100M", value)
 		}
 		o.Slow.BytesPerSecond = n
+		return nil
+	},
+	"local.connections": func(_ *StoreOptions, value string) error {
+		if n, err := strconv.Atoi(value); err != nil || n < 1 {
+			return fmt.Errorf("%q is no number of connections", value)
+		}
+		return nil
+	},
+	"local.layout": func(_ *StoreOptions, value string) error {
+		if value != "default" {
+			return fmt.Errorf("%q: there is only the layout called default", value)
+		}
 		return nil
 	},
 }
@@ -105,10 +121,10 @@ func ParseStoreOptions(options []string) (StoreOptions, error) {
 //	store   as store.go opens it
 //
 // A local disk has no retries: its errors stay.
-func (o StoreOptions) wrap(be backend.Backend, scheme string) backend.Backend {
+func (o StoreOptions) wrap(ctx context.Context, be backend.Backend, scheme string) backend.Backend {
 	be = o.wrapSlow(be)
 	if (o.UploadBytesPerSecond > 0 || o.DownloadBytesPerSecond > 0) && !onTheLine[scheme] {
-		be = o.limiter().Backend(be)
+		be = o.limiter(ctx).Backend(be)
 	}
 	if scheme != localScheme {
 		be = retry.New(be, o.retries())
@@ -119,10 +135,19 @@ func (o StoreOptions) wrap(be backend.Backend, scheme string) backend.Backend {
 	return be
 }
 
-func (o StoreOptions) retries() retry.Options { return retry.Options{Total: o.RetryFor, Log: o.log()} }
+func (o StoreOptions) retries() retry.Options {
+	r := retry.Options{Total: o.RetryFor, Strict: o.RetryStrictly, Log: o.log()}
+	if o.Meter != nil {
+		r.Waiting = &o.Meter.waiting
+	}
+	return r
+}
 
-func (o StoreOptions) limiter() *limit.Limiter {
-	return limit.New(o.UploadBytesPerSecond, o.DownloadBytesPerSecond)
+// limiter makes the limits, which end with ctx: then the run is over, and somebody waits for what is tidied up.
+func (o StoreOptions) limiter(ctx context.Context) *limit.Limiter {
+	l := limit.New(o.UploadBytesPerSecond, o.DownloadBytesPerSecond)
+	context.AfterFunc(ctx, l.Lift)
+	return l
 }
 
 func (o StoreOptions) wrapSlow(be backend.Backend) backend.Backend {

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/local"
@@ -57,7 +56,7 @@ type configOf[C any] interface {
 func remoteOf[C any, P configOf[C]](
 	parse func(location string) (C, error),
 	open, create func(context.Context, C) (backend.Backend, error),
-	tune func(P, StoreOptions) error,
+	tune func(context.Context, P, StoreOptions) error,
 ) remote {
 	with := func(do func(context.Context, C) (backend.Backend, error)) func(context.Context, string, StoreOptions) (backend.Backend, error) {
 		return func(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
@@ -68,7 +67,7 @@ func remoteOf[C any, P configOf[C]](
 			if err := P(&c).Apply(o.Extended[schemeOf(location)]); err != nil {
 				return nil, err
 			}
-			if err := tune(&c, o); err != nil {
+			if err := tune(ctx, &c, o); err != nil {
 				return nil, err
 			}
 			return do(ctx, c)
@@ -87,23 +86,15 @@ func remoteOf[C any, P configOf[C]](
 	}
 }
 
-// connectFor is how long the first connection is tried: long enough for a line that breaks, and not
-// as long as calls are made again, because a host whose name is misspelled does not answer either.
-const connectFor = time.Minute
-
 // connecting is for stores whose open makes a connection and not only their calls. When that breaks it
-// is made again, up to connectFor.
+// is made again, as the first call of any other store is.
 func (r remote) connecting() remote {
 	open := r.open
 	r.open = func(ctx context.Context, location string, o StoreOptions) (be backend.Backend, err error) {
 		if _, err := r.public(location); err != nil {
 			return nil, err // it stays
 		}
-		tries := o.retries()
-		if tries.Total == 0 || tries.Total > connectFor {
-			tries.Total = connectFor
-		}
-		err = retry.Do(ctx, tries, func() error {
+		err = retry.Do(ctx, o.retries(), func() error {
 			be, err = open(ctx, location, o)
 			return err
 		})
@@ -112,35 +103,38 @@ func (r remote) connecting() remote {
 	return r
 }
 
-func tuneREST(c *rest.Config, o StoreOptions) (err error) {
+func tuneREST(ctx context.Context, c *rest.Config, o StoreOptions) (err error) {
 	if c.Username == "" && c.Password == "" {
 		c.Username, c.Password = o.env("REST_USERNAME"), o.env("REST_PASSWORD")
 	}
-	c.Transport, err = o.roundTripper(c.Socket)
+	c.Transport, err = o.roundTripper(ctx, c.Socket, c.Connections)
 	return err
 }
 
-func tuneS3(c *s3.Config, o StoreOptions) (err error) {
-	c.Transport, err = o.roundTripper("")
+func tuneS3(ctx context.Context, c *s3.Config, o StoreOptions) (err error) {
+	c.Transport, err = o.roundTripper(ctx, "", c.Connections)
 	return err
 }
 
-func tuneSFTP(c *sftp.Config, o StoreOptions) error {
+func tuneSFTP(_ context.Context, c *sftp.Config, o StoreOptions) error {
 	c.Log, c.SilentAfter = o.log(), o.Transport.StuckAfter
+	if c.SilentAfter == 0 {
+		c.SilentAfter = -1 // for ever, as the other stores take it
+	}
 	return nil
 }
 
-func tuneRclone(c *rclone.Config, o StoreOptions) error {
-	c.Log, c.StuckAfter, c.WrapConn = o.log(), o.Transport.StuckAfter, o.limiter().Conn
+func tuneRclone(ctx context.Context, c *rclone.Config, o StoreOptions) error {
+	c.Log, c.StuckAfter, c.WrapConn = o.log(), o.Transport.StuckAfter, o.limiter(ctx).Conn
 	return nil
 }
 
-// roundTripper carries the requests of stores that are reached over HTTP; socket is the path of a unix
-// socket, or "".
-func (o StoreOptions) roundTripper(socket string) (http.RoundTripper, error) {
+// roundTripper carries the requests of stores that are reached over HTTP, so many at a time; socket is the path of a
+// unix socket, or "".
+func (o StoreOptions) roundTripper(ctx context.Context, socket string, connections int) (http.RoundTripper, error) {
 	to := o.Transport
-	to.Socket = socket
-	to.WrapConn = o.limiter().Conn
+	to.Socket, to.Connections = socket, connections
+	to.WrapConn = o.limiter(ctx).Conn
 	return transport.New(to)
 }
 
@@ -163,8 +157,9 @@ func (o StoreOptions) log() *slog.Logger {
 }
 
 // scheme is how a location begins that is not on a local disk: "sftp:", "s3:", "rest:https:".
-// A single letter is none, nor is a name with a slash before the colon.
-var scheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]+):`)
+// A single letter is none, nor is a name with a slash before the colon. Capital letters do not make one a directory:
+// REST:http://user:password@host/ would be shown as it is.
+var scheme = regexp.MustCompile(`(?i)^([a-z][a-z0-9+.-]+):`)
 
 // schemeOf returns the scheme of a location, and "local" when it is a directory.
 func schemeOf(location string) string {
@@ -199,6 +194,13 @@ func remoteAt(location string) (r remote, ok bool, err error) {
 		return r, true, nil
 	}
 	shown := strip(location)
+	if small := strings.ToLower(name); small == localScheme || remotes[small].open != nil {
+		return r, false, fmt.Errorf("repository %s: write %s: in small letters, or ./%s if it is the name of a directory", shown, small, shown)
+	}
+	if small := strings.ToLower(name); small == "http" || small == "https" {
+		return r, false, fmt.Errorf("repository %s: that is the address of a web server: write rest:%s for a REST server, s3:%s/bucket for a bucket",
+			shown, shown, strings.TrimSuffix(shown, "/"))
+	}
 	return r, false, fmt.Errorf("repository %s: %s repositories are not yet supported, only directories and %s are; write ./%s if it is the name of one",
 		shown, name, strings.Join(slices.Sorted(maps.Keys(remotes)), ", "), shown)
 }
@@ -289,15 +291,23 @@ func Shown(location string) string {
 }
 
 var (
-	// credentials are what stands before the host of a URL; a password may hold a slash.
-	credentials = regexp.MustCompile(`://.*@`)
-	// user is what stands before the host where a location is no URL: sftp:user@host:/path.
-	user = regexp.MustCompile(`^([a-z][a-z0-9+.-]+:)[^/]*@`)
+	// credentials are what stands before the host of a URL; a password may hold anything, also a slash or a new line.
+	credentials = regexp.MustCompile(`(?s)://.*@`)
+	// unixCredentials are the same where an @ was taken for a special character.
+	unixCredentials = regexp.MustCompile(`(?is)(http\+unix://).*%40`)
+	// user is what stands before the host where a location is no URL: sftp:user:password@host:/path. The
+	// last @ counts, as above.
+	user = regexp.MustCompile(`(?is)^([a-z][a-z0-9+.-]+:).*@`)
+	// parameters are what a remote of rclone has in its name.
+	parameters = regexp.MustCompile(`(?is)^(rclone:[^,]*),.*`)
 )
 
 // strip takes away what may be secret in a location of a form that nobody knows.
 func strip(location string) string {
-	location, _, _ = strings.Cut(location, "?")
+	location = parameters.ReplaceAllString(location, "$1…")
 	location = credentials.ReplaceAllString(location, "://")
-	return user.ReplaceAllString(location, "$1")
+	location = unixCredentials.ReplaceAllString(location, "$1")
+	location = user.ReplaceAllString(location, "$1")
+	location, _, _ = strings.Cut(location, "?")
+	return location
 }

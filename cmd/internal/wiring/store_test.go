@@ -15,6 +15,7 @@ import (
 
 	"vitrine/repo"
 	"vitrine/repo/backend"
+	"vitrine/repo/backend/sftp"
 )
 
 // answers is a server that fails twice and then knows nothing; it notes who asks.
@@ -62,13 +63,23 @@ func TestRemoteStore(t *testing.T) {
 	}
 }
 
+// A limit of 0 on requests that do not move waits for ever at every store.
+func TestStuckForEver(t *testing.T) {
+	for limit, want := range map[time.Duration]time.Duration{0: -1, time.Minute: time.Minute} {
+		var c sftp.Config
+		if err := tuneSFTP(t.Context(), &c, StoreOptions{Transport: TransportOptions{StuckAfter: limit}}); err != nil || c.SilentAfter != want {
+			t.Errorf("%v: SilentAfter %v, %v; want %v", limit, c.SilentAfter, err, want)
+		}
+	}
+}
+
 // A store that answers with an error for good is asked for as long as RetryFor says.
 func TestRetryFor(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	defer server.Close()
 	began := time.Now()
 	_, err := OpenBackend(t.Context(), "rest:"+server.URL, StoreOptions{RetryFor: time.Second})
-	if err == nil || !strings.Contains(err.Error(), "502") || !strings.Contains(err.Error(), "rest:"+server.URL) || time.Since(began) > time.Second {
+	if err == nil || !strings.Contains(err.Error(), "502") || !strings.Contains(err.Error(), "rest:"+server.URL) || time.Since(began) > 2*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }
@@ -105,4 +116,22 @@ func TestLimits(t *testing.T) {
 
 func save(ctx context.Context, be backend.Backend, content []byte) error {
 	return be.Save(ctx, backend.File{Kind: backend.Index, Name: strings.Repeat("ab", 32)}, content)
+}
+
+// No location that cannot be read shows what may be its password.
+func TestShownHidesPasswords(t *testing.T) {
+	for _, location := range []string{
+		"sftp:user:geheim@host:/srv", "sftp:user:x/geheim@host:/srv", "sftp://user:x/geheim@host//srv", "rest:http://user:x/geheim@host/",
+		"rest:http://user:2024/geheim@host:8000/", "rest:http://user:2024/x/geheim@host:8000/r", "rest:http://user:2024?geheim@host/", "rest:http://user:2024#geheim@host/",
+		"s3:https://key:x/\ngeheim@host/b", "s3:https://key:geheim?x/@host/b", "sftp:user:x/\ngeheim@host:/srv",
+		"REST:http://user:geheim@host/", "Sftp:user:geheim@host:/srv", "HTTPS://user:geheim@host/", "RCLONE::webdav,pass=geheim:x",
+		"rest:http+unix://anna:geheim%40/run/rest.sock:/r/", "rest:http+unix://anna:x/geheim@/run/rest.sock:/r/", "rest:http+unix://anna:2024/geheim@/run/rest.sock:/r/",
+	} {
+		_, err := OpenBackend(t.Context(), location, StoreOptions{})
+		if err == nil {
+			t.Errorf("%s is opened", location)
+		} else if all := err.Error() + Shown(location) + PublicName(location); strings.Contains(all, "geheim") || strings.Contains(all, "x/") {
+			t.Errorf("%s shows its password: %s", location, all)
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"vitrine/cache/packcache"
 	"vitrine/repo"
 	"vitrine/repo/backend"
+	"vitrine/repo/backend/s3"
 )
 
 // OpenBackend opens the store at the location and makes sure that a repository is in it;
@@ -22,9 +23,11 @@ func OpenBackend(ctx context.Context, location string, o StoreOptions) (backend.
 	if err != nil {
 		return nil, err
 	}
-	be := o.wrap(store, schemeOf(location))
+	be := o.wrap(ctx, store, schemeOf(location))
 	_, err = be.Stat(ctx, backend.File{Kind: backend.Config})
-	if errors.Is(err, backend.ErrNotExist) {
+	if errors.Is(err, s3.ErrNoBucket) {
+		return nil, errors.Join(noRepository(be.Location(), "there is no such bucket"), be.Close())
+	} else if errors.Is(err, backend.ErrNotExist) {
 		return nil, errors.Join(noRepository(be.Location(), "there is no config file in it"), be.Close())
 	} else if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", be.Location(), err), be.Close())
@@ -33,7 +36,12 @@ func OpenBackend(ctx context.Context, location string, o StoreOptions) (backend.
 }
 
 func noRepository(location, why string) error {
-	return fmt.Errorf("%s: %w: %s; check the location, or make a repository with `vitrine init`", location, repo.ErrNoRepository, why)
+	return fmt.Errorf("%s: %w: %s. Is there a repository at the following location? %s; `vitrine init` makes one", location, repo.ErrNoRepository, why, location)
+}
+
+// Exists is the error of class repo.ErrExists for a repository that is in the way of a new one.
+func Exists(location string) error {
+	return fmt.Errorf("%s: %w (config file already exists): use it as it is (`vitrine snapshots` shows what is in it), or choose another place for a new one", location, repo.ErrExists)
 }
 
 // CreateBackend makes the store for a new repository at the location; one that is there already is
@@ -41,11 +49,11 @@ func noRepository(location, why string) error {
 func CreateBackend(ctx context.Context, location string, o StoreOptions) (backend.Backend, error) {
 	store, err := createStore(ctx, location, o)
 	if errors.Is(err, backend.ErrExist) {
-		return nil, fmt.Errorf("%s: %w", Shown(location), repo.ErrExists)
+		return nil, Exists(Shown(location))
 	} else if err != nil {
 		return nil, err
 	}
-	return o.wrap(store, schemeOf(location)), nil
+	return o.wrap(ctx, store, schemeOf(location)), nil
 }
 
 // Options say how a repository is opened.
@@ -77,7 +85,15 @@ const (
 	NoIndex     IndexUse = iota // it reads or writes no blob
 	MemoryIndex                 // the repository's own files, whatever the cache says
 	CachedIndex                 // the cache, or memory when there is none
+	BusyIndex                   // that, for a command that looks up most blobs: a cache that is not large is read into memory then
 )
+
+// Cached reports whether the index is kept in the cache.
+func (u IndexUse) Cached() bool { return u == CachedIndex || u == BusyIndex }
+
+// tableEntries is the largest index that BusyIndex reads into memory: 17 MiB, beside the 250 to
+// 300 MiB that a backup takes.
+const tableEntries = 1 << 19
 
 // OpenRepository opens the repository in the store, which it takes over also when it fails.
 func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.Repository, error) {
@@ -94,9 +110,9 @@ func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.R
 		}
 	}
 	switch {
-	case o.Index == CachedIndex && o.CacheBase != "":
+	case o.Index.Cached() && o.CacheBase != "":
 		ro.OpenIndex = func(ctx context.Context, r *repo.Repository) (repo.Index, error) {
-			return openCached(ctx, r, o.CacheBase, o.Log)
+			return openCached(ctx, r, o)
 		}
 	case o.Index != NoIndex:
 		ro.OpenIndex = func(ctx context.Context, r *repo.Repository) (repo.Index, error) {
@@ -108,19 +124,23 @@ func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.R
 
 // openCached opens the index cache. A cache that cannot be used costs memory and time, but is no
 // reason to stop.
-func openCached(ctx context.Context, r *repo.Repository, base string, log *slog.Logger) (repo.Index, error) {
-	dir, err := cacheDir(base, r.Config().ID, "index")
+func openCached(ctx context.Context, r *repo.Repository, o Options) (repo.Index, error) {
+	dir, err := cacheDir(o.CacheBase, r.Config().ID, "index")
 	if err == nil {
+		io := indexdb.Options{Log: o.Log, Builder: indexdb.Self}
+		if o.Index == BusyIndex {
+			io.TableEntries = tableEntries
+		}
 		var db *indexdb.DB
-		if db, err = indexdb.Open(ctx, dir, r.Secret("index cache"), r, indexdb.Options{Log: log, Builder: indexdb.Self}); err == nil {
+		if db, err = indexdb.Open(ctx, dir, r.Secret("index cache"), r, io); err == nil {
 			return db, nil
 		}
 	}
 	if ctx.Err() != nil {
 		return nil, err
 	}
-	log.Warn("the index cache cannot be used; this run keeps the index in memory", "error", err)
-	return openMemory(ctx, r, log)
+	o.Log.Warn("the index cache cannot be used; this run keeps the index in memory", "error", err)
+	return openMemory(ctx, r, o.Log)
 }
 
 func openMemory(ctx context.Context, r *repo.Repository, log *slog.Logger) (repo.Index, error) {

@@ -110,6 +110,7 @@ func TestOpenRepository(t *testing.T) {
 		"no index":                 {},
 		"memory":                   {Index: MemoryIndex, CacheBase: t.TempDir()},
 		"cached":                   {Index: CachedIndex, CacheBase: t.TempDir()},
+		"busy":                     {Index: BusyIndex, CacheBase: t.TempDir()},
 		"no cache":                 {Index: CachedIndex},
 		"cache that cannot be had": {Index: CachedIndex, CacheBase: filepath.Join(unusable, "below")},
 		"files":                    {CacheFiles: true, CacheBase: t.TempDir()},

@@ -13,7 +13,7 @@ import (
 	"vitrine/repo/backend"
 )
 
-// Limiter bounds two directions.
+// Limiter bounds two directions. Its methods may be called in parallel.
 type Limiter struct{ up, down *line }
 
 // New returns a limiter; 0 bytes a second means no limit.
@@ -21,10 +21,19 @@ func New(upBytesPerSecond, downBytesPerSecond int64) *Limiter {
 	return &Limiter{newLine(upBytesPerSecond), newLine(downBytesPerSecond)}
 }
 
+// Lift ends both limits: what waits goes on at once.
+func (l *Limiter) Lift() {
+	l.up.lift()
+	l.down.lift()
+}
+
 // line is one direction. A nil line has no limit.
 type line struct {
 	perKiB     time.Duration // of 1024 bytes: one takes less than a nanosecond on a fast line
 	pieceBytes int           // what is sent or received at a time
+
+	lifted chan struct{} // closed when there is no limit any more
+	once   sync.Once
 
 	mu   sync.Mutex
 	free time.Time // when all that was let through has passed; guarded by mu
@@ -40,20 +49,29 @@ func newLine(bytesPerSecond int64) *line {
 	return &line{
 		perKiB:     max(1, 1024*time.Second/time.Duration(bytesPerSecond)),
 		pieceBytes: int(min(64<<10, max(1<<10, bytesPerSecond/20))),
+		lifted:     make(chan struct{}),
 	}
 }
 
-// wait returns when n bytes may pass, or false when done was closed first.
+func (l *line) lift() {
+	if l != nil {
+		l.once.Do(func() { close(l.lifted) })
+	}
+}
+
+// wait returns when n bytes may pass, or false when done was closed first. Then they will not pass, and those that come
+// later need not wait for them.
 func (l *line) wait(done <-chan struct{}, n int) bool {
 	if l == nil || n <= 0 {
 		return true
 	}
+	takes := time.Duration(n) * l.perKiB / 1024
 	l.mu.Lock()
 	now := time.Now()
 	if earliest := now.Add(-burst); l.free.Before(earliest) {
 		l.free = earliest
 	}
-	l.free = l.free.Add(time.Duration(n) * l.perKiB / 1024)
+	l.free = l.free.Add(takes)
 	d := l.free.Sub(now)
 	l.mu.Unlock()
 	if d <= 0 {
@@ -64,7 +82,12 @@ func (l *line) wait(done <-chan struct{}, n int) bool {
 	select {
 	case <-timer.C:
 		return true
+	case <-l.lifted:
+		return true
 	case <-done:
+		l.mu.Lock()
+		l.free = l.free.Add(-takes)
+		l.mu.Unlock()
 		return false
 	}
 }

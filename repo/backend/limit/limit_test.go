@@ -29,15 +29,15 @@ func TestBackend(t *testing.T) {
 	content := backendtest.Content(1, 1_000_000)
 	f := backendtest.FileOf(backend.Pack, content)
 	for name, c := range map[string]struct {
-		l          *limit.Limiter
+		up, down   int64
 		save, read time.Duration
 	}{
-		"none": {limit.New(0, 0), 0, 0},
-		"up":   {limit.New(speed, 0), 10 * time.Second, 0},
-		"down": {limit.New(0, speed), 0, 10 * time.Second},
+		"none": {0, 0, 0, 0},
+		"up":   {speed, 0, 10 * time.Second, 0},
+		"down": {0, speed, 0, 10 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			be := c.l.Backend(mem.New())
+			be := limit.New(c.up, c.down).Backend(mem.New())
 			start := time.Now()
 			if err := be.Save(t.Context(), f, content); err != nil || !near(time.Since(start), c.save) {
 				t.Errorf("%s: Save took %v, %v", name, time.Since(start), err)
@@ -117,5 +117,50 @@ func TestConnClose(t *testing.T) {
 		if _, err := c.Write(make([]byte, 5000)); !errors.Is(err, net.ErrClosed) || time.Since(start) != time.Second {
 			t.Errorf("Write: %v after %v", err, time.Since(start))
 		}
+	})
+}
+
+// TestGivenUp: what is given up leaves its place on the line, so that the little that comes after it does not wait.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		content := backendtest.Content(1, 1_000_000)
+		be := limit.New(speed, 0).Backend(mem.New())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var uploads sync.WaitGroup
+		for range 3 {
+			uploads.Go(func() {
+				if err := be.Save(ctx, backendtest.FileOf(backend.Pack, content), content); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Save: %v", err)
+				}
+			})
+		}
+		uploads.Wait()
+		start := time.Now()
+		small := content[:1000]
+		if err := be.Save(t.Context(), backendtest.FileOf(backend.Index, small), small); err != nil || time.Since(start) > 10*time.Millisecond {
+			t.Errorf("a small file waits %v, %v", time.Since(start), err)
+		}
+	})
+}
+
+// TestLift: without the limit what waits goes on, and nothing waits any more.
+func TestLift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		content := backendtest.Content(1, 1_000_000)
+		l := limit.New(speed, speed)
+		be := l.Backend(mem.New())
+		time.AfterFunc(time.Second, l.Lift)
+		start := time.Now()
+		f := backendtest.FileOf(backend.Pack, content)
+		for range 2 {
+			err := be.Save(t.Context(), f, content)
+			_, readErr := be.ReadAll(t.Context(), f, 1_000_000)
+			if err := errors.Join(err, readErr); err != nil || time.Since(start) != time.Second {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
+		}
+		l.Lift()
+		limit.New(0, 0).Lift()
 	})
 }

@@ -56,6 +56,7 @@ const writeBytes = 4 << 20
 type Backend struct {
 	fsys              FS
 	root              string // absolute
+	opened            bool   // with a config, which must be there
 	dirMode, fileMode fs.FileMode
 
 	// mkdir is held for writing from the mkdir of a directory to the fsync of its parent, and for
@@ -82,7 +83,7 @@ func CreateFS(fsys FS, dir string) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", dir, err)
 	}
-	if _, err := fsys.Stat(filepath.Join(b.root, "config")); err == nil {
+	if b.opened {
 		return nil, fmt.Errorf("create %s: there is a config file in it: %w", dir, backend.ErrExist)
 	}
 	if err := b.makeLayout(); err != nil {
@@ -116,10 +117,28 @@ func newBackend(fsys FS, dir string) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{fsys: fsys, root: root, dirMode: 0o700, fileMode: 0o400}
-	if info, err := fsys.Stat(filepath.Join(root, "config")); err == nil && info.Mode()&0o040 != 0 {
-		b.dirMode, b.fileMode = 0o770, 0o440
+	if info, err := fsys.Stat(b.config()); err == nil {
+		b.opened = true
+		if info.Mode()&0o040 != 0 {
+			b.dirMode, b.fileMode = 0o770, 0o440
+		}
 	}
 	return b, nil
+}
+
+func (b *Backend) config() string { return filepath.Join(b.root, "config") }
+
+// stillThere is asked when something is missing. It returns an error without a class when the config of an opened repository
+// is, too: then its disk is not mounted, and nothing about its files can be told.
+func (b *Backend) stillThere() error {
+	if !b.opened {
+		return nil
+	}
+	_, err := b.fsys.Stat(b.config())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("not even the config is in %s any more: is its disk mounted?", b.root)
+	}
+	return err
 }
 
 // makeLayout makes every directory of the repository durable.
@@ -180,7 +199,7 @@ func (b *Backend) mkdirAll(dir string) error {
 func (b *Backend) Save(ctx context.Context, f backend.File, content []byte) error {
 	err := f.Check()
 	if err == nil {
-		err = b.publish(ctx, b.path(f), content, f.Kind != backend.Config)
+		err = b.publish(ctx, b.path(f), content, backend.Replaces(ctx, f))
 		b.packs.drop(b.path(f))
 	}
 	if err != nil {
@@ -223,6 +242,9 @@ func (b *Backend) createTemp(ctx context.Context, path string) (WriteFile, strin
 		// The repository itself is never made again: when its disk is not mounted, the
 		// backup must not go to the place where it would be.
 		if _, err := b.fsys.Stat(b.root); err != nil {
+			return nil, "", err
+		}
+		if err := b.stillThere(); err != nil {
 			return nil, "", err
 		}
 		b.mkdir.Lock()
@@ -362,7 +384,7 @@ func (b *Backend) Stat(ctx context.Context, f backend.File) (backend.Info, error
 	return backend.Info{Name: f.Name, SizeBytes: info.Size()}, nil
 }
 
-// List implements backend.Backend. A directory that is missing is taken for an empty one:
+// List implements backend.Backend. A directory that is missing is taken for an empty one, if the config is there:
 // copies made by tools that keep no empty directories are good repositories.
 func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(backend.Info) error) error {
 	var fromCaller error // returned as it is
@@ -384,9 +406,9 @@ func (b *Backend) list(ctx context.Context, kind backend.Kind, fn func(backend.I
 		return err
 	}
 	if kind == backend.Config {
-		info, err := b.fsys.Stat(filepath.Join(b.root, "config"))
+		info, err := b.fsys.Stat(b.config())
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			return b.stillThere()
 		}
 		if err != nil {
 			return err
@@ -412,7 +434,10 @@ func (b *Backend) list(ctx context.Context, kind backend.Kind, fn func(backend.I
 // listDir calls fn for the files of the kind in dir whose names start with prefix.
 func (b *Backend) listDir(dir string, kind backend.Kind, prefix string, fn func(backend.Info) error) error {
 	entries, err := b.fsys.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return b.stillThere()
+	}
+	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
@@ -422,6 +447,9 @@ func (b *Backend) listDir(dir string, kind backend.Kind, prefix string, fn func(
 		}
 		info, err := entry.Info()
 		if errors.Is(err, fs.ErrNotExist) {
+			if err := b.stillThere(); err != nil {
+				return err
+			}
 			continue // removed since the directory was read
 		}
 		if err != nil {

@@ -251,6 +251,20 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
+func TestUnmounted(t *testing.T) {
+	use := func(do func(string) (*local.Backend, error)) func(t *testing.T, dir string) backend.Backend {
+		return func(t *testing.T, dir string) backend.Backend {
+			t.Helper()
+			be, err := do(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return be
+		}
+	}
+	backendtest.RunUnmounted(t, true, use(local.Create), use(local.Open))
+}
+
 func TestGroupReadable(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	be := create(t)
@@ -337,8 +351,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	content := backendtest.Content(1, 2<<20)
 	err = be.Save(t.Context(), backendtest.FileOf(backend.Pack, content), content)
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("error %v, want ENOSPC", err)
+	if !errors.Is(err, syscall.ENOSPC) || !errors.Is(err, backend.ErrFull) {
+		t.Fatalf("error %v, want ENOSPC of class ErrFull", err)
 	}
 	for _, part := range []string{"save pack/", "no space left on device", be.Root(), "make room"} {
 		if !strings.Contains(err.Error(), part) {

@@ -42,7 +42,7 @@ func (b *Backend) Save(ctx context.Context, f backend.File, content []byte) erro
 	content = slices.Clone(content)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, exists := b.files[f]; exists && f.Kind == backend.Config {
+	if _, exists := b.files[f]; exists && !backend.Replaces(ctx, f) {
 		return fmt.Errorf("save %v: %w", f, backend.ErrExist)
 	}
 	b.files[f] = content

@@ -5,11 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,11 +23,17 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/linetest"
 	"vitrine/repo/backend/rclone"
 	"vitrine/repo/backend/retry"
+	"vitrine/repo/backend/s3/miniotest"
 )
 
 func TestMain(m *testing.M) {
+	if said := os.Getenv("RCLONE_TEST_SAYS"); said != "" {
+		failingRclone(said)
+		return
+	}
 	os.Setenv("RCLONE_CONFIG", "/dev/null")
 	os.Exit(m.Run())
 }
@@ -114,18 +125,228 @@ func TestOwnGroup(t *testing.T) {
 	if group, err := syscall.Getpgid(pids[0]); err != nil || group != pids[0] {
 		t.Errorf("rclone %d is in group %d, %v", pids[0], group, err)
 	}
-	// When it dies, calls fail for good and say so.
+}
+
+// killChild kills the only rclone, and returns when it has ended.
+func killChild(t *testing.T) {
+	t.Helper()
+	pids := children(t)
+	if len(pids) != 1 {
+		t.Fatalf("processes %v, want one", pids)
+	}
 	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
-		if _, err = be.Stat(t.Context(), backend.File{}); errors.Is(err, backend.ErrDenied) {
+	for range 500 {
+		if now := children(t); len(now) == 0 || now[0] != pids[0] {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("rclone survives SIGKILL")
+}
+
+// An rclone that has ended is started again, however often, with the same store behind it.
+func TestStartsAgain(t *testing.T) {
+	var log bytes.Buffer
+	c := config(t, "rclone::local:"+t.TempDir(), nil)
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	be, err := rclone.Create(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	content := backendtest.Content(1, 1<<20)
+	f := backendtest.FileOf(backend.Pack, content)
+	if err := be.Save(t.Context(), f, content); err != nil {
+		t.Fatal(err)
+	}
+	const kills = 5
+	for range kills {
+		killChild(t)
+		if got, err := be.ReadAll(t.Context(), f, 1<<20); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("after its end: %d bytes, %v", len(got), err)
+		}
+	}
+	if n := strings.Count(log.String(), "rclone has ended and is started again"); n != kills || !strings.Contains(log.String(), "signal: killed") {
+		t.Errorf("the log tells %d times of a new start:\n%s", n, log.String())
+	}
+}
+
+// The call that is under way when rclone dies fails for a reason that may pass.
+func TestKilledInCall(t *testing.T) {
+	c := config(t, "rclone::local:"+t.TempDir(), nil)
+	be, err := rclone.Create(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	content := backendtest.Content(1, 64<<20)
+	f := backendtest.FileOf(backend.Pack, content)
+	done := make(chan error)
+	go func() { done <- be.Save(t.Context(), f, content) }()
+	time.Sleep(30 * time.Millisecond)
+	killChild(t)
+	if err := <-done; err == nil || backend.IsPermanent(err) {
+		t.Errorf("Save with rclone killed: %v", err)
+	}
+	if err := be.Save(t.Context(), f, content); err != nil {
+		t.Errorf("Save made again: %v", err)
+	}
+	if got, err := be.ReadAll(t.Context(), f, 64<<20); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("ReadAll: %d bytes, %v", len(got), err)
+	}
+}
+
+// An rclone that ends at once each time is not started without pause, and what it says is told, as an error that may
+// pass for however long. When the program is gone nobody waits. And it may be well again.
+func TestEndsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\necho >>%[1]s/starts\nif [ -e %[1]s/bad ]; then echo the remote is gone >&2; exit 1; fi\nexec rclone \"$@\"\n", dir)
+	if err := os.WriteFile(dir+"/program", []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const timeout = 2 * time.Second
+	be, err := rclone.Open(t.Context(), config(t, "rclone::local:"+t.TempDir(), map[string]string{"program": dir + "/program", "timeout": timeout.String()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	if err := os.WriteFile(dir+"/bad", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	killChild(t)
+	began, calls := time.Now(), 0
+	for ; time.Since(began) < 2*timeout; calls++ {
+		_, err = be.Stat(t.Context(), backend.File{})
+		if err == nil || !strings.Contains(err.Error(), "cannot be started again") || !strings.Contains(err.Error(), "rclone says: the remote is gone") {
+			t.Fatalf("Stat: %v", err)
+		}
+		if backend.IsPermanent(err) {
+			t.Fatalf("after %v it is permanent: %v", time.Since(began), err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	starts, err := os.ReadFile(dir + "/starts")
+	if n := len(starts); err != nil || n < 4 || n > 8 || calls < 100 {
+		t.Errorf("%d starts in %d calls, %v", n, calls, err)
+	}
+	if err := os.Rename(dir+"/program", dir+"/elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); !errors.Is(err, backend.ErrDenied); time.Sleep(10 * time.Millisecond) {
+		if _, err = be.Stat(t.Context(), backend.File{}); time.Now().After(end) {
+			t.Fatalf("Stat without the program: %v", err)
+		}
+	}
+	if !strings.Contains(err.Error(), "there is no program "+dir) {
+		t.Errorf("Stat without the program: %v", err)
+	}
+	if err := errors.Join(os.Rename(dir+"/elsewhere", dir+"/program"), os.Remove(dir+"/bad")); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err = be.Stat(t.Context(), backend.File{}); errors.Is(err, backend.ErrNotExist) {
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
+		if time.Now().After(end) {
+			t.Fatalf("Stat with rclone well again: %v", err)
+		}
 	}
-	if !errors.Is(err, backend.ErrDenied) || !strings.Contains(err.Error(), "rclone has ended: signal: killed") {
-		t.Errorf("Stat with a dead rclone: %v", err)
+}
+
+// A call that is given up while rclone starts again does not wait for the end of one that hangs.
+func TestCancelledInStart(t *testing.T) {
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\nif [ -e %[1]s/hangs ]; then exec sleep 100; fi\nexec rclone \"$@\"\n", dir)
+	if err := os.WriteFile(dir+"/program", []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	be, err := rclone.Open(t.Context(), config(t, "rclone::local:"+t.TempDir(), map[string]string{"program": dir + "/program"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	if err := os.WriteFile(dir+"/hangs", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	killChild(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err = be.Stat(ctx, backend.File{})
+	if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second {
+		t.Errorf("Stat with 300ms: %v after %v", err, took)
+	}
+}
+
+// An rclone that takes nothing, since it has closed its standard input, is a failed start like any other, and one that
+// has closed its standard output while it runs has ended.
+func TestPipesClosed(t *testing.T) {
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\nif [ -e %[1]s/deaf ]; then exec <&-; sleep 0.3; exit 1; fi\nexec rclone \"$@\"\n", dir)
+	if err := os.WriteFile(dir+"/program", []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/deaf", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := config(t, "rclone::local:"+t.TempDir(), map[string]string{"program": dir + "/program"})
+	if be, err := rclone.Open(t.Context(), c); err == nil {
+		be.Close()
+		t.Error("one that is deaf opens")
+	}
+	if err := os.Remove(dir + "/deaf"); err != nil {
+		t.Fatal(err)
+	}
+	var last atomic.Pointer[net.Conn]
+	c.WrapConn = func(conn net.Conn) net.Conn { last.Store(&conn); return conn }
+	be, err := rclone.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	if err := os.WriteFile(dir+"/deaf", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	(*last.Load()).Close() // rclone may run on, and the connection carries nothing
+	for range 3 {
+		if _, err := be.Stat(t.Context(), backend.File{}); err == nil || errors.Is(err, backend.ErrNotExist) {
+			t.Errorf("Stat with a deaf rclone: %v", err)
+		}
+	}
+	if err := os.Remove(dir + "/deaf"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !errors.Is(err, backend.ErrNotExist); time.Sleep(10 * time.Millisecond) {
+		if _, err = be.Stat(t.Context(), backend.File{}); time.Now().After(end) {
+			t.Fatalf("Stat with rclone well again: %v", err)
+		}
+	}
+}
+
+// Nothing of the contract changes when the line of rclone to its store breaks all the time, when calls are made again
+// as the program does.
+func TestConformanceOnBrokenLine(t *testing.T) {
+	server := miniotest.Start(t)
+	miniotest.Setenv(t)
+	line := linetest.New(t, server.Addr, linetest.Reset(20*time.Millisecond, 0.01))
+	line.CutEvery(300 * time.Millisecond)
+	var stores atomic.Int64
+	backendtest.RunRepeating(t, 8, func(t *testing.T) backend.Backend {
+		location := fmt.Sprintf("rclone::s3,provider=Minio,env_auth=true,endpoint='http://%s':broken/%d", line.Addr, stores.Add(1))
+		var be backend.Backend
+		err := retry.Do(t.Context(), retry.Options{Total: time.Minute}, func() (err error) {
+			be, err = rclone.Create(t.Context(), config(t, location, nil))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return retry.New(be, retry.Options{Total: time.Minute})
+	})
+	if n := line.Cuts(); n < 5 {
+		t.Errorf("%d connections cut: the test shows nothing", n)
 	}
 }
 
@@ -142,7 +363,7 @@ func TestFailures(t *testing.T) {
 		"missing path":    {"rclone:r:p", map[string]string{"program": "/no/such/rclone"}, "no program /no/such/rclone"},
 		"unknown remote":  {"rclone:nowhere:p", nil, "rclone says: "},
 		"it ends":         {"rclone:r:p", map[string]string{"program": "sh -c 'echo it is full >&2; exit 3'"}, "rclone says: it is full"},
-		"it says nothing": {"rclone:r:p", map[string]string{"program": "false"}, "rclone says: exit status 1"},
+		"it says nothing": {"rclone:r:p", map[string]string{"program": "false"}, "the program false ended and said nothing (exit status 1)"},
 		"it hangs":        {"rclone:r:p", map[string]string{"program": "sh -c 'exec sleep 100'", "timeout": "200ms"}, "rclone has not answered for 200ms"},
 		"no HTTP":         {"rclone:r:p", map[string]string{"program": "sh -c 'exec head -c 100 /dev/zero'"}, "rclone:r:p: "},
 	} {
@@ -173,26 +394,169 @@ func TestLog(t *testing.T) {
 	if _, err := rclone.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "rclone says: ERROR : three") {
 		t.Errorf("Open: %v", err)
 	}
-	for _, want := range []string{`level=WARN msg="rclone: one"`, `level=INFO msg="rclone: NOTICE: two"`, `level=WARN msg="rclone: ERROR : three"`} {
+	for _, want := range []string{`level=INFO msg="rclone: one"`, `level=INFO msg="rclone: NOTICE: two"`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log has no %s:\n%s", want, log.String())
 		}
 	}
+	if strings.Contains(log.String(), "three") {
+		t.Errorf("what the error says is logged, too:\n%s", log.String())
+	}
 }
 
-// What a remote says in its own name is not repeated, whatever rclone says of it.
-func TestLogHidesSecrets(t *testing.T) {
+// TestUsage: of a command line that rclone does not know, what is wrong is told and not what would be right.
+func TestUsage(t *testing.T) {
 	var log bytes.Buffer
-	c := config(t, "rclone::webdav,pass=geheim1,key='geheim2',url=http://h:x", map[string]string{
-		"program": `sh -c 'echo "no file system for :webdav,pass=geheim1,key=\x27geheim2\x27 at geheim2" >&2'`, "args": "x",
-	})
+	c := config(t, "rclone::memory:", map[string]string{"args": "serve restic --stdio --nonsense"})
 	c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	_, err := rclone.Open(t.Context(), c)
-	if err == nil || !strings.Contains(err.Error(), "no file system for") {
-		t.Fatalf("Open: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "rclone says: Fatal error: unknown flag: --nonsense") {
+		t.Errorf("Open: %v", err)
 	}
-	if all := err.Error() + log.String(); strings.Contains(all, "geheim") {
-		t.Errorf("a secret is told: %s", all)
+	if n := strings.Count(log.String(), "\n"); n > 3 || strings.Contains(log.String(), "--addr") || strings.Contains(log.String(), "WARN") {
+		t.Errorf("%d lines in the log:\n%s", n, log.String())
+	}
+}
+
+// TestFull: a store that says by way of rclone that it is full is full, and what else it says is in the error.
+func TestFull(t *testing.T) {
+	for said, class := range map[string]error{
+		"no space left on device":              backend.ErrFull,
+		"googleapi: Error 403: Quota exceeded": backend.ErrFails,
+		"the moon is full":                     backend.ErrFails,
+	} {
+		// A disk that is full is not to be had without root; what rclone says of one is.
+		c := config(t, "rclone::local:"+t.TempDir(), map[string]string{"program": os.Args[0]})
+		var log bytes.Buffer
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		t.Setenv("RCLONE_TEST_SAYS", said)
+		be, err := rclone.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := backendtest.Content(1, 1000)
+		err = be.Save(t.Context(), backendtest.FileOf(backend.Pack, content), content)
+		if !errors.Is(err, class) || !strings.Contains(err.Error(), "says rclone: Post request rcat error: "+said) {
+			t.Errorf("%v, want %v", err, class)
+		}
+		if strings.Contains(log.String(), "WARN") {
+			t.Errorf("warnings in the log:\n%s", log.String())
+		}
+		if err := be.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// failingRclone is an rclone whose store takes nothing: it answers every upload with 500, and then says why.
+func failingRclone(said string) {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	stdio, there := net.Pipe()
+	go io.Copy(os.Stdout, there)
+	go func() {
+		io.Copy(there, os.Stdin)
+		os.Exit(0)
+	}()
+	server := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Server", "rclone/test")
+		if r.Method != http.MethodPost {
+			http.NotFound(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		go func() {
+			time.Sleep(20 * time.Millisecond)
+			fmt.Fprintf(os.Stderr, "2026/01/02 03:04:05 ERROR : data/ab/%s: Post request rcat error: %s\n", path.Base(r.URL.Path), said)
+		}()
+	})}
+	server.Serve(&once{conn: stdio})
+}
+
+// once is a listener that has one connection.
+type once struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (o *once) Accept() (conn net.Conn, err error) {
+	if o.conn == nil {
+		select {} // there is no other
+	}
+	conn, o.conn = o.conn, nil
+	return conn, nil
+}
+
+func (o *once) Close() error { return nil }
+
+// What a remote says in its own name is not repeated, whatever rclone says of it, nor seen in the list of processes.
+func TestSecrets(t *testing.T) {
+	for name, c := range map[string]struct {
+		remote string
+		says   string // besides the remote itself
+		keeps  string // what the person must see
+	}{
+		"plain":       {`:webdav,pass=geheim1,key='geheim2',url="http://h":x`, `key=\x27geheim2\x27 at geheim1`, ":webdav:x"},
+		"comma":       {`:webdav,url="http://h/",pass="a,geheim":path`, `"a,geheim" or a%2Cgeheim`, ":webdav:path"},
+		"user in URL": {`:webdav,url="http://anna:geheim@127.0.0.1:1/",vendor=other:path`, `dial http://anna:geheim@127.0.0.1:1/: no`, "127.0.0.1:1/: no"},
+		"quotes":      {`:webdav,pass="geheim""geheim,x",vendor=other:path`, `pass "geheim\"geheim,x"`, ":webdav:path"},
+		"no quotes":   {`:webdav,url=http://anna:geheim@h/,pass=geheim2:path`, "x geheim2", ":webdav:…"},
+		"open quote":  {`:webdav,url=x,pass="geheim,geheim2:path`, "x geheim2", ":webdav:…"},
+		"named":       {`far,pass=geheim:path`, "x", "far:path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			// The remote as it is, as %q writes it, and what else is said.
+			script := "#!/bin/sh\ncat " + dir + "/says >&2\necho the end of $# >&2\n"
+			says := fmt.Sprintf("no such remote %s\nno such remote %q\n%s\n", c.remote, c.remote, strings.ReplaceAll(c.says, `\x27`, "'"))
+			for file, content := range map[string]string{"program": script, "says": says} {
+				if err := os.WriteFile(dir+"/"+file, []byte(content), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var log bytes.Buffer
+			cfg := config(t, "rclone:"+c.remote, map[string]string{"program": dir + "/program"})
+			cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+			_, err := rclone.Open(t.Context(), cfg)
+			if err == nil || !strings.Contains(err.Error(), "the end of") {
+				t.Fatalf("Open: %v", err)
+			}
+			all := err.Error() + "\n" + log.String()
+			if strings.Contains(all, "geheim") || !strings.Contains(all, c.keeps) {
+				t.Errorf("a secret is told, or there is no %q:\n%s", c.keeps, all)
+			}
+		})
+	}
+}
+
+// rclone itself is given the parameters of a remote in its environment, with arguments of its own too, and understands them.
+func TestParametersInEnvironment(t *testing.T) {
+	t.Setenv("RCLONE_CONFIG_FAR-AWAY_TYPE", "alias")
+	t.Setenv("RCLONE_CONFIG_FAR_AWAY_TYPE", "alias")
+	dir := t.TempDir()
+	for remote, run := range map[string]struct{ program, short string }{
+		fmt.Sprintf(`:alias,remote="%s/a,b":repo`, dir):     {"rclone", ":alias:repo"},
+		fmt.Sprintf(`far-away,remote='%s/it''s':repo`, dir): {"rclone", "far-away:repo"},
+		fmt.Sprintf(`:alias,remote="%s/c,d":repo`, dir):     {"rclone --retries 2", ":alias:repo"},
+	} {
+		be, err := rclone.Create(t.Context(), config(t, "rclone:"+remote, map[string]string{"program": run.program}))
+		if err != nil {
+			t.Errorf("%s: %v", remote, err)
+			continue
+		}
+		for _, pid := range children(t) {
+			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if argv := strings.Split(string(line), "\x00"); err != nil || argv[len(argv)-2] != run.short {
+				t.Errorf("%s runs as %q, %v", remote, argv, err)
+			}
+		}
+		be.Close()
+	}
+	for _, name := range []string{"a,b", "it's", "c,d"} {
+		if _, err := os.Stat(dir + "/" + name + "/repo/data"); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -202,7 +566,11 @@ func TestParse(t *testing.T) {
 		"rclone::local:/srv/x,y:": "rclone::local:/srv/x,y:",
 		`rclone::s3,secret_access_key=geheim,endpoint="http://h:1":bucket/path`: "rclone::s3:bucket/path",
 		"rclone:remote,pass='ge:heim':path":                                     "rclone:remote:path",
-		`rclone::webdav,pass=se"cret,url="http://h:1":x`:                        "rclone::webdav:…", // nobody can tell where they end
+		`rclone::webdav,pass=se"cret,url="http://h:1":x`:                        "rclone::webdav:x",
+		`rclone::webdav,pass="secret,url=http://h:1:x`:                          "rclone::webdav:…", // nobody can tell where they end
+		`rclone::webdav,url=http://anna:secret@h/,pass=se:cret:x`:               "rclone::webdav:…",
+		`rclone::webdav,env_auth,pass="a""b,c":x`:                               "rclone::webdav:x",
+		`rclone:/srv/x,y=z:`:                                                    "rclone:/srv/x,y=z:",
 	} {
 		c, err := rclone.Parse(location)
 		if err != nil || c.Public() != public || "rclone:"+c.Remote != location {

@@ -3,12 +3,11 @@ package rest
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
+
+	"vitrine/repo/backend/option"
 )
 
 // Config says where a server is and how to speak to it.
@@ -28,7 +27,7 @@ type Config struct {
 const defaultConnections = 32
 
 // Parse reads "rest:http://user:password@host:8000/path/" and, for a unix socket,
-// "rest:http+unix:///path/of/socket:/path/".
+// "rest:http+unix:///path/of/socket:/path/" or "rest:http+unix://user:password@/path/of/socket:/path/".
 func Parse(location string) (Config, error) {
 	c := Config{Connections: defaultConnections}
 	rest, ok := strings.CutPrefix(location, "rest:")
@@ -36,12 +35,16 @@ func Parse(location string) (Config, error) {
 		return c, errors.New("rest: is not what the location begins with")
 	}
 	if socket, ok := strings.CutPrefix(rest, "http+unix://"); ok {
+		login := ""
+		if before, behind, ok := strings.Cut(socket, "@"); ok && !strings.HasPrefix(socket, "/") {
+			login, socket = before+"@", behind
+		}
 		path, repo, _ := strings.Cut(socket, ":")
 		if !strings.HasPrefix(path, "/") {
-			return c, fmt.Errorf("rest:http+unix:// wants the absolute path of a socket: rest:http+unix:///path/of/socket:/repository/")
+			return c, fmt.Errorf("rest:http+unix:// wants the absolute path of a socket, rest:http+unix:///path/of/socket:/repository/; user and password stand before it as in rest:http+unix://user:password@/path/of/socket:/repository/, with %%XX for special characters, or in VITRINE_REST_USERNAME and VITRINE_REST_PASSWORD")
 		}
 		c.Socket = path
-		rest = "http://localhost/" + strings.TrimPrefix(repo, "/")
+		rest = "http://" + login + "localhost/" + strings.TrimPrefix(repo, "/")
 	}
 	u, err := url.Parse(rest)
 	if err != nil {
@@ -54,6 +57,10 @@ func Parse(location string) (Config, error) {
 	if u.RawQuery != "" || u.Fragment != "" {
 		return c, fmt.Errorf("rest: the URL of a repository has no part that begins with ? or #")
 	}
+	if strings.Contains(u.EscapedPath(), "@") {
+		// A "/" in a password ends the host: of http://anna:2024/secret@host/ that is anna, and its port 2024.
+		return c, fmt.Errorf("rest: there is an @ in the path; write %%40 for it, and %%2F for a / in the password")
+	}
 	if u.User != nil {
 		c.Username = u.User.Username()
 		c.Password, _ = u.User.Password()
@@ -65,28 +72,15 @@ func Parse(location string) (Config, error) {
 
 // settings are the extended options, without their prefix.
 var settings = map[string]func(c *Config, value string) error{
-	"connections": func(c *Config, value string) error {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > 200 {
-			return fmt.Errorf("%q is no number of connections from 1 to 200", value)
-		}
-		c.Connections = n
-		return nil
+	"connections": func(c *Config, value string) (err error) {
+		c.Connections, err = option.Number(value, 200)
+		return err
 	},
 }
 
 // Apply takes over extended options, whose keys are without "rest.": connections.
 func (c *Config) Apply(options map[string]string) error {
-	for _, key := range slices.Sorted(maps.Keys(options)) {
-		set, ok := settings[key]
-		if !ok {
-			return fmt.Errorf("rest.%s: there is no such option; there is rest.connections", key)
-		}
-		if err := set(c, options[key]); err != nil {
-			return fmt.Errorf("rest.%s: %w", key, err)
-		}
-	}
-	return nil
+	return option.Apply(c, "rest", settings, options)
 }
 
 // Public returns the location without credentials.

@@ -1,16 +1,16 @@
 package rest
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"vitrine/repo/backend"
 )
@@ -30,12 +30,11 @@ func nothing(*http.Response) error { return nil }
 // over. net/http repeats a request by itself only when nothing of it was sent or, without a body, when
 // the connection had been idle too long.
 func (b *Backend) do(ctx context.Context, c call, use func(*http.Response) error) error {
-	select {
-	case b.slots <- struct{}{}:
-		defer func() { <-b.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
+	release, err := b.slots.Take(ctx)
+	if err != nil {
+		return err
 	}
+	defer release()
 	req, err := http.NewRequestWithContext(ctx, c.method, b.cfg.URL+c.path, nil)
 	if err != nil {
 		return err
@@ -49,12 +48,9 @@ func (b *Backend) do(ctx context.Context, c call, use func(*http.Response) error
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", c.want.first, c.want.last))
 	}
 	if c.method == http.MethodPost {
-		gate := &gate{whole: len(c.upload) == 0}
-		gate.attach(req, c.upload)
-		err = b.answer(req, c, use)
-		if whole := gate.close(); err == nil && !whole {
-			err = errors.New("the server answers before it has the whole file")
-		}
+		upload := backend.NewUpload(c.upload)
+		attach(req, upload, len(c.upload))
+		err = upload.End(b.answer(req, c, use))
 	} else {
 		err = b.answer(req, c, use)
 	}
@@ -84,6 +80,50 @@ func (b *Backend) answer(req *http.Request, c call, use func(*http.Response) err
 	return err
 }
 
+// errDoubtful is how rclone answers for a file: it says 404 whatever kept it from finding out.
+var errDoubtful = fmt.Errorf("%w, says rclone", backend.ErrNotExist)
+
+// errRemove is how rclone answers to a DELETE of a file that it remembers and its store does not have any more.
+var errRemove = errors.New("rclone cannot remove it")
+
+// ask is do for a request about a file. That there is none is believed of rclone only when the store behind it
+// answers: the list of its kind does not have it or, since no list has the config, that of the keys comes, and a
+// second question has the same answer. That costs a listing for each file that is missing, which few are.
+func (b *Backend) ask(ctx context.Context, f backend.File, c call, use func(*http.Response) error) error {
+	err := b.do(ctx, c, use)
+	if !errors.Is(err, errDoubtful) && !errors.Is(err, errRemove) {
+		return err
+	}
+	kind := f.Kind
+	if kind == backend.Config {
+		kind = backend.Key
+	}
+	var files []backend.Info
+	listErr := b.do(ctx, call{method: http.MethodGet, path: kind.Dir() + "/"}, func(resp *http.Response) (err error) {
+		files, _, err = decodeList(json.NewDecoder(resp.Body), kind)
+		return err
+	})
+	if listErr != nil {
+		return fmt.Errorf("rclone does not find it, and does not list either: %w", listErr)
+	}
+	if f.Kind == backend.Config {
+		if err = b.do(ctx, c, use); errors.Is(err, errDoubtful) {
+			return backend.ErrNotExist
+		}
+		return err
+	}
+	at := slices.IndexFunc(files, func(info backend.Info) bool { return info.Name == f.Name })
+	switch {
+	case at < 0:
+		return backend.ErrNotExist
+	case c.want != nil && files[at].SizeBytes >= 0 && files[at].SizeBytes <= c.want.last:
+		return backend.ErrShort // what some stores refuse, and rclone then says 404
+	case errors.Is(err, errRemove):
+		return err
+	}
+	return errors.New("rclone does not find it, but lists it: the store behind it does not answer, or the file came a moment ago")
+}
+
 // ofList tells whether a listing was asked for.
 func ofList(resp *http.Response) bool {
 	return resp.Request.Method == http.MethodGet && strings.HasSuffix(resp.Request.URL.Path, "/")
@@ -93,12 +133,16 @@ func ofList(resp *http.Response) bool {
 func refusal(method string, resp *http.Response) error {
 	status := resp.Status
 	switch code := resp.StatusCode; {
-	case code == http.StatusNotFound && ofList(resp) && strings.HasPrefix(resp.Header.Get("Server"), "rclone/"):
+	case code == http.StatusNotFound && !strings.HasPrefix(resp.Header.Get("Server"), "rclone/"):
+		return backend.ErrNotExist
+	case code == http.StatusNotFound && ofList(resp):
 		// A directory that is missing is an empty list to rclone; this is how its older versions say
 		// that the store behind them does not answer.
 		return fmt.Errorf("the server answers %s to a listing: the store behind rclone does not answer", status)
 	case code == http.StatusNotFound:
-		return backend.ErrNotExist
+		return errDoubtful
+	case code == http.StatusInternalServerError && method == http.MethodDelete && strings.HasPrefix(resp.Header.Get("Server"), "rclone/"):
+		return fmt.Errorf("%w: %s", errRemove, status)
 	case code == http.StatusRequestedRangeNotSatisfiable:
 		return backend.ErrShort
 	case code == http.StatusUnauthorized:
@@ -115,6 +159,10 @@ func refusal(method string, resp *http.Response) error {
 		return fmt.Errorf("the server answers %s", status)
 	case code/100 == 4:
 		return fmt.Errorf("%w: %s", backend.ErrDenied, status)
+	case code == http.StatusInternalServerError:
+		return fmt.Errorf("%w: it answers %s, and its log says why; its disk may be full", backend.ErrFails, status)
+	case code/100 == 5:
+		return fmt.Errorf("%w: it answers %s", backend.ErrFails, status)
 	}
 	return fmt.Errorf("the server answers %s", status)
 }
@@ -127,21 +175,6 @@ func target(resp *http.Response) string {
 	}
 	u.User, u.RawQuery = nil, ""
 	return u.String()
-}
-
-// readFull fills p from a body that must be as long.
-func readFull(resp *http.Response, p []byte) error {
-	if n, err := io.ReadFull(resp.Body, p); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("the answer ends after %d of %d bytes: %w", n, len(p), err)
-	}
-	var more [1]byte
-	if n, _ := resp.Body.Read(more[:]); n > 0 {
-		return fmt.Errorf("the answer has more than %d bytes", len(p))
-	}
-	return nil
 }
 
 // span is a part of a file; last belongs to it.
@@ -193,53 +226,14 @@ func parseContentRange(header string) (s span, total int64, err error) {
 	return s, total, nil
 }
 
-// gate stands before the bytes of an upload. net/http may still be reading a body when a request has
-// failed; after close nobody does, so that the buffer is the caller's again.
-type gate struct {
-	mu     sync.Mutex
-	closed bool
-	whole  bool // the last byte has been read
-}
-
-// close ends the reading, and tells whether all has been read.
-func (g *gate) close() (whole bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	return g.whole
-}
-
-// attach makes content the body of req.
-func (g *gate) attach(req *http.Request, content []byte) {
+// attach makes an upload the body of req.
+func attach(req *http.Request, upload *backend.Upload, bytes int) {
 	req.Header.Set("Content-Type", "application/octet-stream")
-	req.ContentLength = int64(len(content))
-	if len(content) == 0 {
+	req.ContentLength = int64(bytes)
+	if bytes == 0 {
 		req.Body = http.NoBody
 		return
 	}
-	req.GetBody = func() (io.ReadCloser, error) { return &guarded{g, bytes.NewReader(content)}, nil }
-	req.Body = &guarded{g, bytes.NewReader(content)}
+	req.GetBody = func() (io.ReadCloser, error) { return upload.Body(), nil }
+	req.Body = upload.Body()
 }
-
-// guarded is a body behind a gate.
-type guarded struct {
-	gate *gate
-	r    *bytes.Reader
-}
-
-// Read implements io.Reader.
-func (b *guarded) Read(p []byte) (int, error) {
-	b.gate.mu.Lock()
-	defer b.gate.mu.Unlock()
-	if b.gate.closed {
-		return 0, errors.New("the request is over")
-	}
-	n, err := b.r.Read(p)
-	if b.r.Len() == 0 {
-		b.gate.whole = true
-	}
-	return n, err
-}
-
-// Close implements io.Closer.
-func (b *guarded) Close() error { return nil }

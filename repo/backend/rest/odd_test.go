@@ -397,14 +397,15 @@ func TestListNotFound(t *testing.T) {
 	}
 }
 
-// A repository whose config cannot be seen is not made anew over its keys.
-func TestCreateOverKeys(t *testing.T) {
+// A repository whose config cannot be seen, because the store behind the server does not answer, is not
+// made anew: there is no list of its keys either.
+func TestCreateWithoutList(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodPost:
 			t.Errorf("POST %s", r.URL.Path)
 		case strings.HasSuffix(r.URL.Path, "/keys/"):
-			fmt.Fprintf(w, `[{"name":%q,"size":400}]`, strings.Repeat("5e", 32))
+			w.WriteHeader(http.StatusInternalServerError)
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -415,6 +416,156 @@ func TestCreateOverKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Transport = http.DefaultTransport
-	_, err = rest.Create(t.Context(), c)
-	wantClass(t, "create", err, backend.ErrExist)
+	if be, err := rest.Create(t.Context(), c); err == nil {
+		be.Close()
+		t.Error("Create works without a list of keys")
+	} else if backend.IsPermanent(err) {
+		t.Errorf("create: %v, want an error that may pass", err)
+	}
+}
+
+// rclone remembers files, and cannot remove one that its store has lost meanwhile.
+func TestRemovedBehindRclone(t *testing.T) {
+	f := backend.File{Kind: backend.Lock, Name: strings.Repeat("5e", 32)}
+	for list, gone := range map[string]bool{"[]": true, fmt.Sprintf(`[{"name":%q,"size":400}]`, f.Name): false} {
+		be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Server", "rclone/v1.60.1-DEV")
+			if r.Method == http.MethodDelete {
+				w.WriteHeader(http.StatusInternalServerError)
+			} else {
+				io.WriteString(w, list)
+			}
+		})
+		err := be.Remove(t.Context(), f)
+		if err == nil || errors.Is(err, backend.ErrNotExist) != gone || backend.IsPermanent(err) != gone {
+			t.Errorf("remove, with the list %s: %v", list, err)
+		}
+	}
+}
+
+// rclone says 404 also when the store behind it refuses a range.
+func TestShortOfRclone(t *testing.T) {
+	name := strings.Repeat("5e", 32)
+	be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", "rclone/v1.60.1-DEV")
+		if strings.HasSuffix(r.URL.Path, "/") {
+			fmt.Fprintf(w, `[{"name":%q,"size":400}]`, name)
+		} else {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	})
+	f := backend.File{Kind: backend.Pack, Name: name}
+	wantClass(t, "behind the end", be.ReadAt(t.Context(), f, make([]byte, 1), 400), backend.ErrShort)
+	if err := be.ReadAt(t.Context(), f, make([]byte, 1), 399); err == nil || backend.IsPermanent(err) {
+		t.Errorf("the last byte: %v, want an error that may pass", err)
+	}
+}
+
+// rclone says 404 of a file also when the store behind it does not answer.
+func TestNotFoundOfRclone(t *testing.T) {
+	name := strings.Repeat("5e", 32)
+	listed := fmt.Sprintf(`[{"name":%q,"size":400}]`, name)
+	for what, tc := range map[string]struct {
+		kind    backend.Kind
+		list    string // "": 404
+		found   int    // of the questions for the file this one is answered, from 1
+		missing bool
+	}{
+		"missing":                         {backend.Pack, "[]", 0, true},
+		"others are there":                {backend.Pack, strings.ReplaceAll(listed, "5e", "6f"), 0, true},
+		"listed":                          {backend.Pack, listed, 0, false},
+		"no list":                         {backend.Pack, "", 0, false},
+		"no config":                       {backend.Config, listed, 0, true},
+		"no config, no list":              {backend.Config, "", 0, false},
+		"a config that is found later on": {backend.Config, listed, 2, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			f := backend.File{Kind: tc.kind}
+			if tc.kind != backend.Config {
+				f.Name = name
+			}
+			var asked atomic.Int64
+			be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Server", "rclone/v1.60.1-DEV")
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/") && tc.list != "":
+					io.WriteString(w, tc.list)
+				case !strings.HasSuffix(r.URL.Path, "/") && asked.Add(1) == int64(tc.found):
+					w.Header().Set("Content-Length", "155")
+				default:
+					w.WriteHeader(http.StatusNotFound)
+				}
+			})
+			calls := map[string]func() error{
+				"stat":   func() error { _, err := be.Stat(t.Context(), f); return err },
+				"read":   func() error { return be.ReadAt(t.Context(), f, make([]byte, 1), 0) },
+				"remove": func() error { return be.Remove(t.Context(), f) },
+			}
+			if tc.found > 0 {
+				delete(calls, "read")
+			}
+			for op, call := range calls {
+				asked.Store(0)
+				switch err := call(); {
+				case tc.found > 0 && err != nil:
+					t.Errorf("%s: %v", op, err)
+				case tc.missing && !errors.Is(err, backend.ErrNotExist):
+					t.Errorf("%s: %v, want ErrNotExist", op, err)
+				case !tc.missing && tc.found == 0 && (err == nil || backend.IsPermanent(err)):
+					t.Errorf("%s: %v, want an error that may pass", op, err)
+				}
+			}
+		})
+	}
+}
+
+// TestRefusedAndUnknown: what a server refuses may be there already, from a Save whose answer was lost. While that cannot
+// be read, the Save may be made again.
+func TestRefusedAndUnknown(t *testing.T) {
+	config := backend.File{Kind: backend.Config}
+	for what, c := range map[string]struct {
+		file  backend.File
+		get   func(w http.ResponseWriter)
+		class error
+	}{
+		"read cut":          {somePack, func(w http.ResponseWriter) { w.Header().Set("Content-Length", "5"); io.WriteString(w, "wh") }, nil},
+		"read fails":        {somePack, func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }, nil},
+		"missing":           {somePack, func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }, backend.ErrDenied},
+		"read refused":      {somePack, func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) }, backend.ErrDenied},
+		"config, read cut":  {config, func(w http.ResponseWriter) { w.Header().Set("Content-Length", "5"); io.WriteString(w, "wh") }, nil},
+		"config is there":   {config, func(w http.ResponseWriter) { io.WriteString(w, "other") }, backend.ErrExist},
+		"config is missing": {config, func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }, backend.ErrDenied},
+	} {
+		be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPost:
+				io.Copy(io.Discard, r.Body)
+				w.WriteHeader(http.StatusForbidden)
+			case strings.HasSuffix(r.URL.Path, "/"):
+				io.WriteString(w, "[]")
+			case r.Method == http.MethodHead:
+				w.WriteHeader(http.StatusNotFound)
+			default:
+				c.get(w)
+			}
+		})
+		wantClass(t, what, be.Save(t.Context(), c.file, []byte("whole")), c.class)
+	}
+}
+
+// Who gives up while the server is asked whether it has what it refuses hears of that, not of a refusal.
+func TestRefusedAndCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	be := odd(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		cancel()
+		<-r.Context().Done()
+	})
+	if err := be.Save(ctx, somePack, []byte("whole")); !errors.Is(err, context.Canceled) || backend.IsPermanent(err) {
+		t.Errorf("Save: %v, want the end of the context", err)
+	}
 }

@@ -34,8 +34,8 @@ const mediaType = "application/vnd.x.restic.rest.v2"
 type Backend struct {
 	cfg    Config
 	client *http.Client
-	slots  chan struct{} // one for each request under way
-	opened bool          // by Open: a config must be there
+	slots  backend.Slots
+	opened bool // by Open: a config must be there
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -61,19 +61,18 @@ func open(c Config) (*Backend, error) {
 			// Followed, a POST could become a GET that stores nothing.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		slots: make(chan struct{}, c.Connections),
+		slots: make(backend.Slots, c.Connections),
 	}, nil
 }
 
 // Create makes the directories of a repository on the server. One that is there already is an
-// error of class backend.ErrExist.
+// error of class backend.ErrExist; keys without a config are none, as an interrupted init leaves them.
 func Create(ctx context.Context, c Config) (backend.Backend, error) {
 	b, err := open(c)
 	if err != nil {
 		return nil, err
 	}
-	err = b.vacant(ctx)
-	if err == nil {
+	if err = b.noConfig(ctx); err == nil {
 		err = b.do(ctx, call{method: http.MethodPost, path: "?create=true"}, nothing)
 	}
 	if err != nil {
@@ -82,29 +81,18 @@ func Create(ctx context.Context, c Config) (backend.Backend, error) {
 	return b, nil
 }
 
-// vacant returns an error of class backend.ErrExist when there is a config or, as a repository has them,
-// keys.
-func (b *Backend) vacant(ctx context.Context) error {
-	keys, err := b.noConfig(ctx)
-	if err == nil && keys > 0 {
-		err = fmt.Errorf("%w: keys are there, but no config can be seen; when it is what an interrupted init left, remove the directory keys", backend.ErrExist)
-	}
-	return err
-}
-
-// noConfig returns an error of class backend.ErrExist when there is a config, and how many keys there are
-// when there is none: rclone knows no config also when the store behind it does not answer, but
-// then it has no list either.
-func (b *Backend) noConfig(ctx context.Context) (keys int, err error) {
-	_, err = b.size(ctx, backend.File{Kind: backend.Config})
+// noConfig returns an error of class backend.ErrExist when there is a config. rclone knows none also
+// when the store behind it does not answer, but then it has no list either.
+func (b *Backend) noConfig(ctx context.Context) error {
+	_, err := b.size(ctx, backend.File{Kind: backend.Config})
 	switch {
 	case err == nil:
-		return 0, backend.ErrExist
+		return backend.ErrExist
 	case !errors.Is(err, backend.ErrNotExist):
-		return 0, err
+		return err
 	}
-	infos, err := b.list(ctx, backend.Key)
-	return len(infos), err
+	_, err = b.list(ctx, backend.Key)
+	return err
 }
 
 // path is where a file is below the URL: as everywhere, but that data has no directories inside.
@@ -116,7 +104,7 @@ func path(f backend.File) string {
 }
 
 // Save implements backend.Backend. A server that refuses to replace files is asked whether it has
-// the same bytes; a damaged file it must let us remove first.
+// the same bytes; a damaged file it must let us remove first. A refusal lasts only when the question is answered.
 func (b *Backend) Save(ctx context.Context, f backend.File, content []byte) error {
 	if err := b.save(ctx, f, content); err != nil {
 		return fmt.Errorf("save %v: %w", f, err)
@@ -129,8 +117,8 @@ func (b *Backend) save(ctx context.Context, f backend.File, content []byte) erro
 		return err
 	}
 	if f.Kind == backend.Config {
-		// rclone would replace it. Keys are there: init saves the config last, for then all is there.
-		if _, err := b.noConfig(ctx); err != nil {
+		// rclone would replace it.
+		if err := b.noConfig(ctx); err != nil {
 			return err
 		}
 	}
@@ -140,13 +128,15 @@ func (b *Backend) save(ctx context.Context, f backend.File, content []byte) erro
 		return refused
 	}
 	stored, err := b.readAll(ctx, f, int64(len(content)))
-	switch {
-	case f.Kind == backend.Config && !errors.Is(err, backend.ErrNotExist):
+	switch there := err == nil || errors.Is(err, backend.ErrTooBig); {
+	case errors.Is(err, backend.ErrNotExist), errors.Is(err, backend.ErrDenied):
+		return refused // it is not because of a file that is there
+	case !there:
+		return fmt.Errorf("%v; whether it is there already cannot be read: %w", refused, err)
+	case f.Kind == backend.Config:
 		return fmt.Errorf("%w: %w", backend.ErrExist, refused)
 	case err == nil && bytes.Equal(stored, content):
 		return nil
-	case err != nil && !errors.Is(err, backend.ErrTooBig):
-		return refused // it is not because of a file that is there
 	}
 	if err := b.remove(ctx, f); err != nil {
 		return fmt.Errorf("other bytes are stored under this name: %w", err)
@@ -174,11 +164,11 @@ func (b *Backend) readAt(ctx context.Context, f backend.File, p []byte, offsetBy
 		return err
 	}
 	want := span{offsetBytes, offsetBytes + int64(len(p)) - 1}
-	return b.do(ctx, call{method: http.MethodGet, path: path(f), want: &want}, func(resp *http.Response) error {
+	return b.ask(ctx, f, call{method: http.MethodGet, path: path(f), want: &want}, func(resp *http.Response) error {
 		if err := want.check(resp); err != nil {
 			return err
 		}
-		return readFull(resp, p)
+		return backend.ReadBody(resp.Body, p)
 	})
 }
 
@@ -195,7 +185,7 @@ func (b *Backend) readAll(ctx context.Context, f backend.File, maxBytes int64) (
 	if err := f.Check(); err != nil {
 		return nil, err
 	}
-	err = b.do(ctx, call{method: http.MethodGet, path: path(f)}, func(resp *http.Response) error {
+	err = b.ask(ctx, f, call{method: http.MethodGet, path: path(f)}, func(resp *http.Response) error {
 		switch {
 		case resp.StatusCode != http.StatusOK:
 			return fmt.Errorf("the whole file was asked for, the server answers %s", resp.Status)
@@ -203,7 +193,7 @@ func (b *Backend) readAll(ctx context.Context, f backend.File, maxBytes int64) (
 			return fmt.Errorf("%d bytes: %w", resp.ContentLength, backend.ErrTooBig)
 		case resp.ContentLength >= 0:
 			content = make([]byte, resp.ContentLength)
-			return readFull(resp, content)
+			return backend.ReadBody(resp.Body, content)
 		}
 		var err error
 		if content, err = io.ReadAll(io.LimitReader(resp.Body, maxBytes+1)); err == nil && int64(len(content)) > maxBytes {
@@ -230,7 +220,7 @@ func (b *Backend) size(ctx context.Context, f backend.File) (n int64, err error)
 	if err := f.Check(); err != nil {
 		return 0, err
 	}
-	err = b.do(ctx, call{method: http.MethodHead, path: path(f)}, func(resp *http.Response) error {
+	err = b.ask(ctx, f, call{method: http.MethodHead, path: path(f)}, func(resp *http.Response) error {
 		// Where there is no Content-Length the client takes a status without a body for 0.
 		if n, err = strconv.ParseInt(resp.Header.Get("Content-Length"), 10, 64); err != nil || n < 0 {
 			return fmt.Errorf("the server does not tell the size")
@@ -252,7 +242,7 @@ func (b *Backend) Remove(ctx context.Context, f backend.File) error {
 }
 
 func (b *Backend) remove(ctx context.Context, f backend.File) error {
-	return b.do(ctx, call{method: http.MethodDelete, path: path(f)}, nothing)
+	return b.ask(ctx, f, call{method: http.MethodDelete, path: path(f)}, nothing)
 }
 
 // Location implements backend.Backend.

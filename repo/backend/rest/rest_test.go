@@ -12,6 +12,7 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/linetest"
 	"vitrine/repo/backend/rest"
 	"vitrine/repo/backend/rest/resttest"
 	"vitrine/repo/backend/retry"
@@ -70,16 +71,19 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// An init saves the key and then the config.
+// An init saves the key and then the config, and can be made again when it was interrupted between the two.
 func TestConfigAfterKeys(t *testing.T) {
-	be, err := rest.Create(t.Context(), config(t, "rest:"+resttest.Serve(t, t.TempDir())))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer be.Close()
+	c := config(t, "rest:"+resttest.Serve(t, t.TempDir()))
 	for _, kind := range []backend.Kind{backend.Key, backend.Config} {
+		be, err := rest.Create(t.Context(), c)
+		if err != nil {
+			t.Fatalf("before the %v is saved: %v", kind, err)
+		}
 		content := []byte("content")
 		if err := be.Save(t.Context(), backendtest.FileOf(kind, content), content); err != nil {
+			t.Error(err)
+		}
+		if err := be.Close(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -153,12 +157,21 @@ func TestParse(t *testing.T) {
 		{location: "rest:https://anna:ge%40heim@host/a/b", url: "https://host/a/b/", user: "anna", password: "ge@heim", public: "rest:https://host/a/b/"},
 		{location: "rest:http+unix:///run/rest.sock:/anna/", url: "http://localhost/anna/", socket: "/run/rest.sock", public: "rest:http+unix:///run/rest.sock:/anna/"},
 		{location: "rest:http+unix:///run/rest.sock", url: "http://localhost/", socket: "/run/rest.sock", public: "rest:http+unix:///run/rest.sock:/"},
+		{location: "rest:http+unix://anna:ge%40heim@/run/rest.sock:/r/", url: "http://localhost/r/", socket: "/run/rest.sock", user: "anna", password: "ge@heim", public: "rest:http+unix:///run/rest.sock:/r/"},
+		{location: "rest:http+unix://anna@/run/a@b.sock:/r/", url: "http://localhost/r/", socket: "/run/a@b.sock", user: "anna", public: "rest:http+unix:///run/a@b.sock:/r/"},
+		{location: "rest:http+unix:///run/a@b.sock:/r/", url: "http://localhost/r/", socket: "/run/a@b.sock", public: "rest:http+unix:///run/a@b.sock:/r/"},
 		{location: "rest:http+unix://rest.sock:/a", fails: "absolute path"},
+		{location: "rest:http+unix://anna:geheim%40/run/rest.sock:/r/", fails: "VITRINE_REST_PASSWORD"},
+		{location: "rest:http+unix://anna:x/geheim@/run/rest.sock:/r/", fails: "%XX"},
+		{location: "rest:http+unix://anna:2024/geheim@/run/rest.sock:/r/", fails: "%2F"},
+		{location: "rest:http+unix://anna:2024?geheim@/run/rest.sock:/r/", fails: "?"},
 		{location: "rest:host/path", fails: "URL of a server"},
 		{location: "rest:ftp://anna:geheim@host/path", fails: "URL of a server"},
 		{location: "rest:", fails: "URL of a server"},
 		{location: "rest:http://anna:geheim%@host/", fails: "no URL"},
 		{location: "rest:http://host/?x=1", fails: "?"},
+		{location: "rest:http://anna:2024/geheim@host:8000/", fails: "%40"}, // by the rules it is host anna and port 2024
+		{location: "rest:http://host/anna%40example.org/r", url: "http://host/anna%40example.org/r/", public: "rest:http://host/anna%40example.org/r/"},
 		{location: "s3:host/bucket", fails: "rest:"},
 	} {
 		got, err := rest.Parse(c.location)
@@ -208,5 +221,20 @@ func TestConnections(t *testing.T) {
 	})
 	if err != nil || removed != 3 {
 		t.Errorf("removed %d, %v", removed, err)
+	}
+}
+
+// Nothing of the contract changes on a line that breaks, when calls are made again as the program does.
+func TestConformanceOnBrokenLine(t *testing.T) {
+	t.Parallel()
+	line := linetest.New(t, resttest.Start(t, ":memory:").Addr(), linetest.Reset(20*time.Millisecond, 0.05), linetest.Latency(10*time.Millisecond))
+	line.CutEvery(300 * time.Millisecond)
+	var stores atomic.Int64
+	backendtest.RunRepeating(t, 16, func(t *testing.T) backend.Backend {
+		be := opened(t, fmt.Sprintf("rest:http://%s/store/%d", line.Addr, stores.Add(1)))
+		return retry.New(be, retry.Options{Total: time.Minute})
+	})
+	if n := line.Cuts(); n < 10 {
+		t.Errorf("%d connections cut: the test shows nothing", n)
 	}
 }

@@ -3,7 +3,6 @@ package s3
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
+
+	"vitrine/repo/backend/option"
 )
 
 // DefaultConnections is how many requests run at the same time when nobody says otherwise. One
@@ -104,8 +105,8 @@ func (c *Config) Public() string {
 // archives are the storage classes from which nothing can be read before it was restored by hand.
 var archives = []string{"GLACIER", "DEEP_ARCHIVE"}
 
-// extended are the keys of -o without their "s3.", each with what its value does.
-var extended = map[string]func(c *Config, value string) error{
+// settings are the keys of -o without their "s3.", each with what its value does.
+var settings = map[string]func(c *Config, value string) error{
 	"region": func(c *Config, value string) error {
 		c.Region = value
 		return nil
@@ -124,21 +125,13 @@ var extended = map[string]func(c *Config, value string) error{
 		c.StorageClass = value
 		return nil
 	},
-	"connections": func(c *Config, value string) error {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > maxConnections {
-			return fmt.Errorf("%q is no number from 1 to %d", value, maxConnections)
-		}
-		c.Connections = n
-		return nil
+	"connections": func(c *Config, value string) (err error) {
+		c.Connections, err = option.Number(value, maxConnections)
+		return err
 	},
-	"retries": func(c *Config, value string) error {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > 100 {
-			return fmt.Errorf("%q is no number from 1 to 100", value)
-		}
-		c.Retries = n
-		return nil
+	"retries": func(c *Config, value string) (err error) {
+		c.Retries, err = option.Number(value, 100)
+		return err
 	},
 	"list-objects-v1": func(c *Config, value string) (err error) {
 		c.ListObjectsV1, err = parseBool(value)
@@ -149,8 +142,8 @@ var extended = map[string]func(c *Config, value string) error{
 		return err
 	},
 	"layout": func(_ *Config, value string) error {
-		if value != "default" {
-			return fmt.Errorf("%q: there is only the layout called default; restic migrates s3legacy with `restic migrate s3_layout`", value)
+		if err := option.Layout(value); err != nil {
+			return fmt.Errorf("%w; restic migrates s3legacy with `restic migrate s3_layout`", err)
 		}
 		return nil
 	},
@@ -166,16 +159,7 @@ func parseBool(value string) (bool, error) {
 
 // Apply sets extended options, whose keys come without the "s3." of the command line.
 func (c *Config) Apply(options map[string]string) error {
-	for _, key := range slices.Sorted(maps.Keys(options)) {
-		set, ok := extended[key]
-		if !ok {
-			return fmt.Errorf("s3.%s: there is no such option; there are %s", key, strings.Join(slices.Sorted(maps.Keys(extended)), ", "))
-		}
-		if err := set(c, options[key]); err != nil {
-			return fmt.Errorf("s3.%s: %w", key, err)
-		}
-	}
-	return nil
+	return option.Apply(c, "s3", settings, options)
 }
 
 var lookups = map[string]minio.BucketLookupType{

@@ -74,7 +74,7 @@ func TestApply(t *testing.T) {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	for _, c := range []struct{ key, value, word string }{
-		{"colour", "red", "there are bucket-lookup, connections"},
+		{"colour", "red", "there are s3.bucket-lookup, s3.connections"},
 		{"bucket-lookup", "virtual", "auto, dns and path"},
 		{"connections", "0", "from 1 to"},
 		{"connections", "many", "from 1 to"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode"
 
@@ -26,8 +27,11 @@ type classified struct {
 
 func (e *classified) Error() string { return e.text }
 func (e *classified) Unwrap() []error {
-	if e.class == nil {
+	switch {
+	case e.class == nil:
 		return []error{e.err}
+	case e.err == nil:
+		return []error{e.class}
 	}
 	return []error{e.class, e.err}
 }
@@ -38,12 +42,15 @@ type answer struct {
 	hint  string // the next step for a person
 }
 
+// ErrNoBucket is the class of errors for a bucket that does not exist, besides backend.ErrNotExist.
+var ErrNoBucket error = &classified{backend.ErrNotExist, "there is no such bucket", nil}
+
 const checkKeys = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
 
 // answers are the codes that mean more than their status. What is not here goes by the status.
 var answers = map[string]answer{
 	minio.NoSuchKey:    {class: backend.ErrNotExist},
-	minio.NoSuchBucket: {class: backend.ErrNotExist, hint: "check the name of the bucket; `vitrine init` makes it"},
+	minio.NoSuchBucket: {class: ErrNoBucket, hint: "check the name of the bucket; `vitrine init` makes it"},
 	"InvalidRange":     {class: backend.ErrShort},
 
 	minio.AccessDenied:                 {class: backend.ErrDenied, hint: "check the keys; they need the permissions to list, get, put and delete objects in this bucket"},
@@ -80,13 +87,26 @@ func explain(err error) error {
 	}
 	var resp minio.ErrorResponse
 	if !errors.As(err, &resp) {
+		var outer *url.Error // repeats method and URL, which is often that of the client's own question for the region
+		if errors.As(err, &outer) {
+			return outer.Err
+		}
 		return err
+	}
+	if doubtful(resp) {
+		return &classified{backend.ErrNoServer, "the server answers 404, but not as an S3 server does: a proxy before it cannot reach it, or the location is not that of one", err}
 	}
 	a, known := answers[resp.Code]
 	if !known {
 		a.class = classOfStatus(resp.StatusCode)
 	}
 	return &classified{a.class, words(resp, a.hint), err}
+}
+
+// doubtful tells whether a 404 shows no sign of an S3 server, neither its document nor the ID of the request. A proxy or
+// load balancer answers so while it has nobody behind it, and the client library takes that for a missing object or bucket.
+func doubtful(resp minio.ErrorResponse) bool {
+	return resp.StatusCode == http.StatusNotFound && resp.XMLName.Local == "" && resp.RequestID == ""
 }
 
 // explain is the function of that name, with what only the backend knows: when nobody named a

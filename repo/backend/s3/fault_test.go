@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,74 +15,13 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/linetest"
 	"vitrine/repo/backend/s3/miniotest"
 )
-
-// cutter is a TCP proxy that cuts each connection after so many bytes of answers.
-type cutter struct {
-	net.Listener
-	target     string
-	afterBytes atomic.Int64 // negative: never
-	wait       sync.WaitGroup
-}
-
-func newCutter(t *testing.T, target string) *cutter {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{Listener: l, target: target}
-	c.afterBytes.Store(-1)
-	c.wait.Go(c.serve)
-	t.Cleanup(func() {
-		l.Close()
-		c.wait.Wait()
-	})
-	return c
-}
-
-func (c *cutter) serve() {
-	for {
-		client, err := c.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("tcp", c.target)
-		if err != nil {
-			client.Close()
-			continue
-		}
-		c.wait.Go(func() {
-			io.Copy(server, client)
-			server.Close()
-		})
-		c.wait.Go(func() {
-			c.answer(client, server)
-			client.Close()
-			server.Close()
-		})
-	}
-}
-
-func (c *cutter) answer(client, server net.Conn) {
-	buf := make([]byte, 1024)
-	var sent int64
-	for {
-		n, err := server.Read(buf)
-		limit := c.afterBytes.Load()
-		if limit >= 0 && sent+int64(n) > limit {
-			client.Write(buf[:max(0, limit-sent)])
-			return
-		}
-		sent += int64(n)
-		if _, werr := client.Write(buf[:n]); err != nil || werr != nil {
-			return
-		}
-	}
-}
 
 // TestCutConnection cuts the answers after more and more bytes: until the last one, each call is a
 // transient error.
@@ -95,15 +33,14 @@ func TestCutConnection(t *testing.T) {
 	if err := create(t, config(t, server, "cut/repo")).Save(t.Context(), f, content); err != nil {
 		t.Fatal(err)
 	}
-	proxy := newCutter(t, server.Addr)
-	c, err := Parse("s3:http://" + proxy.Addr().String() + "/cut/repo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Region = "us-east-1"
 	for _, after := range []int64{0, 10, 200, 2000, 20_000, 50_000} {
-		proxy.afterBytes.Store(after)
-		be, err := Open(t.Context(), c) // each with connections of its own
+		line := linetest.New(t, server.Addr, linetest.Truncate(after, 1))
+		c, err := Parse("s3:http://" + line.Addr + "/cut/repo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Region = "us-east-1"
+		be, err := Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,15 +61,6 @@ func TestCutConnection(t *testing.T) {
 			}
 		}
 		be.Close()
-	}
-	proxy.afterBytes.Store(-1)
-	be, err := Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer be.Close()
-	if got, err := be.ReadAll(t.Context(), f, 1<<20); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("without cuts: %d bytes, %v", len(got), err)
 	}
 }
 
@@ -280,7 +208,7 @@ func TestChecksums(t *testing.T) {
 		if err := be.Save(t.Context(), f, content); err != nil {
 			t.Fatal(err)
 		}
-		if class != want || sum != f.Name || md5sum != "mgNkuembtIDdJeHwKEyFVQ==" {
+		if class != want || sum != f.Name || md5sum != "" {
 			t.Errorf("%v: storage class %q, SHA-256 %q, MD5 %q", kind, class, sum, md5sum)
 		}
 	}
@@ -291,6 +219,51 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
+// TestMD5 saves on servers that want an MD5, each with the words of its own.
+func TestMD5(t *testing.T) {
+	for code, message := range map[string]string{
+		"InvalidRequest":    "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters",
+		"MissingContentMD5": "Missing required header for this request: Content-Md5.",
+	} {
+		var md5s []string
+		be := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			sum := r.Header.Get("Content-Md5")
+			if md5s = append(md5s, sum); sum == "" {
+				fail(w, http.StatusBadRequest, code, message)
+			}
+		})
+		for range 2 {
+			content := []byte("content")
+			if err := be.Save(t.Context(), backendtest.FileOf(backend.Lock, content), content); err != nil {
+				t.Errorf("%s: %v", code, err)
+			}
+		}
+		const sum = "mgNkuembtIDdJeHwKEyFVQ=="
+		if diff := cmp.Diff([]string{"", sum, sum}, md5s); diff != "" {
+			t.Errorf("%s: the MD5s sent (-want +got):\n%s", code, diff)
+		}
+	}
+	miniotest.Setenv(t)
+	for name, c := range map[string]Config{
+		"anonymous": {Endpoint: "127.0.0.1:1", Bucket: "b", Insecure: true, Anonymous: true},
+		"Google":    {Endpoint: "storage.googleapis.com", Bucket: "b"},
+	} {
+		b, err := open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !b.wantsMD5.Load() {
+			t.Errorf("%s: without MD5 nothing tells the server that content is broken", name)
+		}
+	}
+}
+
+// noObject answers a HEAD, which has no body, as a server of S3 does: with the ID of the request.
+func noObject(w http.ResponseWriter) {
+	w.Header().Set("X-Amz-Request-Id", "R1")
+	w.WriteHeader(http.StatusNotFound)
+}
+
 // TestConfigWithoutCondition saves config on a server that knows no If-None-Match, and on one
 // where somebody else was faster.
 func TestConfigWithoutCondition(t *testing.T) {
@@ -299,10 +272,13 @@ func TestConfigWithoutCondition(t *testing.T) {
 		be := fake(t, func(w http.ResponseWriter, r *http.Request) {
 			switch condition := r.Header.Get("If-None-Match"); {
 			case r.Method == http.MethodHead:
-				w.WriteHeader(http.StatusNotFound)
+				noObject(w)
 			case condition != "":
 				puts = append(puts, condition)
 				fail(w, map[string]int{"NotImplemented": 501, "PreconditionFailed": 412, "SlowDown": 503}[code], code, "told")
+			case r.Method == http.MethodGet: // the config of somebody else
+				w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+				io.WriteString(w, "y")
 			default:
 				puts = append(puts, "none")
 			}
@@ -315,6 +291,60 @@ func TestConfigWithoutCondition(t *testing.T) {
 			}
 		case want != nil && !errors.Is(err, want), want == nil && (err == nil || backend.IsPermanent(err)):
 			t.Errorf("%s: %v, want class %v", code, err, want)
+		}
+	}
+}
+
+// TestConfigSentTwice: a config that the library has sent again after a lost answer is ours. One whose bytes cannot be
+// read is neither ours nor somebody else's yet.
+func TestConfigSentTwice(t *testing.T) {
+	for what, c := range map[string]struct {
+		get  func(w http.ResponseWriter)
+		want func(error) bool
+	}{
+		"ours":    {func(w http.ResponseWriter) { io.WriteString(w, "x") }, func(err error) bool { return err == nil }},
+		"foreign": {func(w http.ResponseWriter) { io.WriteString(w, "y") }, func(err error) bool { return errors.Is(err, backend.ErrExist) }},
+		"longer":  {func(w http.ResponseWriter) { io.WriteString(w, "xx") }, func(err error) bool { return errors.Is(err, backend.ErrExist) }},
+		"unknown": {func(w http.ResponseWriter) { fail(w, 503, "SlowDown", "told") }, func(err error) bool { return err != nil && !backend.IsPermanent(err) }},
+	} {
+		be := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			switch r.Method {
+			case http.MethodHead:
+				noObject(w)
+			case http.MethodPut:
+				io.Copy(io.Discard, r.Body)
+				fail(w, http.StatusPreconditionFailed, "PreconditionFailed", "told")
+			default:
+				w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+				c.get(w)
+			}
+		})
+		if err := be.Save(t.Context(), backend.File{Kind: backend.Config}, []byte("x")); !c.want(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestRemoveMissing: of a file that is not there the server is told all the same, so that one which lets nobody remove
+// says so; what else it answers changes nothing.
+func TestRemoveMissing(t *testing.T) {
+	for code, want := range map[string]error{"": backend.ErrNotExist, "AccessDenied": backend.ErrDenied, "SlowDown": backend.ErrNotExist} {
+		deletes := 0
+		be := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				noObject(w)
+				return
+			}
+			deletes++
+			if code == "" {
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+			fail(w, map[string]int{"AccessDenied": 403, "SlowDown": 503}[code], code, "told")
+		})
+		err := be.Remove(t.Context(), backendtest.FileOf(backend.Index, []byte("x")))
+		if !errors.Is(err, want) || deletes != 1 {
+			t.Errorf("DELETE answered with %q: %v after %d of them, want class %v after 1", code, err, deletes, want)
 		}
 	}
 }
@@ -418,5 +448,58 @@ func TestRegionIsLearned(t *testing.T) {
 		if err := be.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A listing that gives a file a negative size is refused.
+func TestImpossibleSize(t *testing.T) {
+	f := backendtest.FileOf(backend.Index, []byte("x"))
+	be := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "<ListBucketResult><Contents><Key>%s</Key><Size>-5</Size><LastModified>2026-10-21T07:28:00Z</LastModified></Contents></ListBucketResult>", f.Path())
+	})
+	err := be.List(t.Context(), backend.Index, func(info backend.Info) error {
+		t.Errorf("List tells of %+v", info)
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "size of -5") || !strings.Contains(err.Error(), f.Name) {
+		t.Errorf("List: %v", err)
+	}
+}
+
+// lingering is a transport that fails and still has the body, as http.RoundTripper may.
+type lingering struct{ body io.Reader }
+
+func (l *lingering) RoundTrip(req *http.Request) (*http.Response, error) {
+	l.body = req.Body
+	return nil, errors.New("connection reset")
+}
+
+// After a Save that failed nobody reads the buffer, which is the caller's again.
+func TestFailedUploadLeavesTheBuffer(t *testing.T) {
+	miniotest.Setenv(t)
+	transport := &lingering{}
+	be, err := Open(t.Context(), Config{Endpoint: "127.0.0.1:1", Bucket: "bucket", Region: "us-east-1", Insecure: true, Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Close()
+	content := backendtest.Content(1, 1000)
+	if err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, content), content); err == nil || transport.body == nil {
+		t.Fatalf("Save with a transport that fails: %v", err)
+	}
+	if n, err := transport.body.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("after the Save %d bytes of it are read, %v", n, err)
+	}
+}
+
+// An answer that comes before the file has gone is none.
+func TestHastyAnswer(t *testing.T) {
+	be := fake(t, func(http.ResponseWriter, *http.Request) {})
+	content := make([]byte, 10<<20)
+	if err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, content), content); err == nil || backend.IsPermanent(err) {
+		t.Errorf("Save: %v, want an error that may pass", err)
+	}
+	if err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, nil), nil); err != nil {
+		t.Errorf("Save of nothing: %v", err)
 	}
 }

@@ -4,10 +4,12 @@
 // # How a file is published
 //
 // Save is one PUT of the whole content, whatever its size, so an object appears whole or not at
-// all; no part of an upload is ever left behind. The request carries the content's MD5, which every
-// server compares with what arrived and which buckets with object lock demand, and its SHA-256,
-// which is part of the signature. Config is put with If-None-Match: *, so that of two inits one
-// wins; servers that do not know the condition are asked before whether there is one.
+// all; no part of an upload is ever left behind. The signature covers the content's SHA-256, which is the
+// name of the file and which the server compares with what arrived. Its MD5 costs as much processor
+// time as three SHA-256 and goes along only where there is no such signature (anonymous, or Google, which does
+// not promise to compare), or from the first time on that the server asks for it, as AWS does for
+// buckets with object lock. Config is put with If-None-Match: * (but for backend.WithReplace), so that of two inits one wins; servers
+// that do not know the condition are asked before whether there is one.
 //
 // # Reads
 //
@@ -43,13 +45,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"vitrine/repo/backend"
 )
@@ -58,7 +61,10 @@ import (
 type Backend struct {
 	cfg    Config
 	client minio.Core
-	slots  chan struct{} // one for each request that may run
+	slots  backend.Slots
+	opened bool // by Open: there must be a bucket
+
+	wantsMD5 atomic.Bool // whether what is put carries its MD5, too
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -70,6 +76,7 @@ func Open(ctx context.Context, c Config) (backend.Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", c.Public(), explain(err))
 	}
+	b.opened = true
 	return b, nil
 }
 
@@ -97,7 +104,7 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	if c.Transport == nil {
 		c.Transport = newTransport(c.Connections)
 	}
-	b := &Backend{cfg: c, slots: make(chan struct{}, c.Connections)}
+	b := &Backend{cfg: c, slots: make(backend.Slots, c.Connections)}
 	b.client.Client, err = minio.New(c.Endpoint, &minio.Options{
 		Creds: creds, Secure: !c.Insecure, Region: c.region(), Transport: c.Transport,
 		BucketLookup: lookups[c.BucketLookup], MaxRetries: max(1, c.Retries),
@@ -106,6 +113,7 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 		return nil, err
 	}
 	b.client.SetAppInfo("vitrine", "1")
+	b.wantsMD5.Store(c.Anonymous || s3utils.IsGoogleEndpoint(*b.client.EndpointURL()))
 	return b, nil
 }
 
@@ -147,15 +155,7 @@ func (b *Backend) begin(ctx context.Context, f backend.File) (end func(), err er
 	if err := f.Check(); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	select {
-	case b.slots <- struct{}{}:
-		return func() { <-b.slots }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return b.slots.Take(ctx)
 }
 
 // Save implements backend.Backend.
@@ -177,7 +177,7 @@ func (b *Backend) save(ctx context.Context, f backend.File, content []byte) erro
 	if f.Kind == backend.Pack {
 		opts.StorageClass = b.cfg.StorageClass
 	}
-	if f.Kind != backend.Config {
+	if backend.Replaces(ctx, f) {
 		return b.put(ctx, f, content, opts)
 	}
 	switch _, err := b.stat(ctx, f); {
@@ -191,19 +191,70 @@ func (b *Backend) save(ctx context.Context, f backend.File, content []byte) erro
 	err = b.put(ctx, f, content, conditional)
 	switch minio.ToErrorResponse(err).Code {
 	case minio.PreconditionFailed:
-		return &classified{backend.ErrExist, "it was made meanwhile", err}
+		return b.isOurs(ctx, f, content, err)
 	case minio.NotImplemented, minio.InvalidArgument:
 		return b.put(ctx, f, content, opts) // Google and some older servers refuse the condition
 	}
 	return err
 }
 
-// put sends the content with its checksums.
+// isOurs is what a save comes to that was refused since the file is there: with -o s3.retries the library may have sent
+// it twice, and then what is there is ours. Of two inits no config has the same bytes.
+func (b *Backend) isOurs(ctx context.Context, f backend.File, content []byte, refused error) error {
+	stored, err := b.fetch(ctx, f, int64(len(content)))
+	switch {
+	case err == nil && bytes.Equal(stored, content):
+		return nil
+	case err != nil && !backend.IsPermanent(b.explain(err)):
+		return err
+	}
+	return &classified{backend.ErrExist, "it was made meanwhile", refused}
+}
+
+// put sends the content with its checksums. Its SHA-256 is the file's name, and need not be computed but for
+// config; where a server says that it is not, whatever is being saved is what it is.
 func (b *Backend) put(ctx context.Context, f backend.File, content []byte, opts minio.PutObjectOptions) error {
-	md5Sum, sum := md5.Sum(content), sha256.Sum256(content)
-	_, err := b.client.PutObject(ctx, b.cfg.Bucket, b.key(f), bytes.NewReader(content), int64(len(content)),
-		base64.StdEncoding.EncodeToString(md5Sum[:]), hex.EncodeToString(sum[:]), opts)
+	sum := f.Name
+	if f.Kind == backend.Config {
+		sum = hexSHA256(content)
+	}
+	err := b.putWith(ctx, f, content, sum, opts)
+	if minio.ToErrorResponse(err).Code == "XAmzContentSHA256Mismatch" {
+		if real := hexSHA256(content); real != sum {
+			return b.putWith(ctx, f, content, real, opts)
+		}
+	}
 	return err
+}
+
+func hexSHA256(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// putWith is put with a SHA-256. It adds the MD5 where it is wanted.
+func (b *Backend) putWith(ctx context.Context, f backend.File, content []byte, sum string, opts minio.PutObjectOptions) error {
+	send := func(md5Base64 string) error {
+		upload := backend.NewUpload(content)
+		_, err := b.client.PutObject(ctx, b.cfg.Bucket, b.key(f), upload.Body(), int64(len(content)), md5Base64, sum, opts)
+		return upload.End(err)
+	}
+	if !b.wantsMD5.Load() {
+		err := send("")
+		if !asksForMD5(err) {
+			return err
+		}
+		b.wantsMD5.Store(true)
+	}
+	sumMD5 := md5.Sum(content)
+	return send(base64.StdEncoding.EncodeToString(sumMD5[:]))
+}
+
+// asksForMD5 tells whether a server refuses a PUT because it has no Content-MD5, as AWS does where
+// object lock is on.
+func asksForMD5(err error) bool {
+	r := minio.ToErrorResponse(err)
+	return r.StatusCode == http.StatusBadRequest && (strings.Contains(strings.ToUpper(r.Code), "MD5") || strings.Contains(strings.ToUpper(r.Message), "CONTENT-MD5"))
 }
 
 // ReadAt implements backend.Backend.
@@ -244,7 +295,7 @@ func (b *Backend) readAt(ctx context.Context, f backend.File, p []byte, offsetBy
 	if err := isRange(header.Get("Content-Range"), offsetBytes, last, info.Size); err != nil {
 		return err
 	}
-	return readFull(body, p)
+	return backend.ReadBody(body, p)
 }
 
 // isRange tells whether an answer is the range first to last, from its Content-Range and the
@@ -269,18 +320,6 @@ func isRange(contentRange string, first, last, lengthBytes int64) error {
 	return nil
 }
 
-// readFull fills p. A body that ends early was cut on its way, which is no end of the file.
-func readFull(body io.Reader, p []byte) error {
-	n, err := io.ReadFull(body, p)
-	if err == nil {
-		return nil
-	}
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("the connection ended after %d of %d bytes: %w", n, len(p), err)
-}
-
 // ReadAll implements backend.Backend.
 func (b *Backend) ReadAll(ctx context.Context, f backend.File, maxBytes int64) ([]byte, error) {
 	content, err := b.readAll(ctx, f, maxBytes)
@@ -296,6 +335,11 @@ func (b *Backend) readAll(ctx context.Context, f backend.File, maxBytes int64) (
 		return nil, err
 	}
 	defer end()
+	return b.fetch(ctx, f, maxBytes)
+}
+
+// fetch reads a whole file; its caller has a slot.
+func (b *Backend) fetch(ctx context.Context, f backend.File, maxBytes int64) ([]byte, error) {
 	body, info, _, err := b.client.GetObject(ctx, b.cfg.Bucket, b.key(f), minio.GetObjectOptions{})
 	if err != nil {
 		return nil, err
@@ -313,10 +357,10 @@ func (b *Backend) readAll(ctx context.Context, f backend.File, maxBytes int64) (
 		return nil, fmt.Errorf("%d bytes, at most %d allowed: %w", size, maxBytes, backend.ErrTooBig)
 	}
 	content := make([]byte, size)
-	return content, readFull(body, content)
+	return content, backend.ReadBody(body, content)
 }
 
-// Stat implements backend.Backend.
+// Stat implements backend.Backend. Of a config that is not there it finds out whether there is a bucket.
 func (b *Backend) Stat(ctx context.Context, f backend.File) (backend.Info, error) {
 	end, err := b.begin(ctx, f)
 	var info backend.Info
@@ -324,14 +368,24 @@ func (b *Backend) Stat(ctx context.Context, f backend.File) (backend.Info, error
 		defer end()
 		info, err = b.stat(ctx, f)
 	}
-	if err != nil {
-		return backend.Info{}, fmt.Errorf("stat %v: %w", f, b.explain(err))
+	if err == nil {
+		return info, nil
 	}
-	return info, nil
+	err = b.explain(err)
+	if f.Kind == backend.Config && errors.Is(err, backend.ErrNotExist) {
+		// The answer to a HEAD has no body that would tell. Whoever may not ask for the bucket is not told.
+		if exists, other := b.client.BucketExists(ctx, b.cfg.Bucket); other == nil && !exists {
+			err = fmt.Errorf("bucket %s: %w", b.cfg.Bucket, ErrNoBucket)
+		}
+	}
+	return backend.Info{}, fmt.Errorf("stat %v: %w", f, err)
 }
 
 func (b *Backend) stat(ctx context.Context, f backend.File) (backend.Info, error) {
 	info, err := b.client.StatObject(ctx, b.cfg.Bucket, b.key(f), minio.StatObjectOptions{})
+	if doubtful(minio.ToErrorResponse(err)) {
+		err = b.missing(ctx, f)
+	}
 	if err == nil && info.Size < 0 {
 		err = errors.New("the server does not tell the size")
 	}
@@ -341,8 +395,25 @@ func (b *Backend) stat(ctx context.Context, f backend.File) (backend.Info, error
 	return backend.Info{Name: f.Name, SizeBytes: info.Size}, nil
 }
 
+// missing returns what a GET of a file says that is missing to a HEAD. The answer to a HEAD has no body, and on servers that
+// give requests no ID, as Google's and Cloudflare's, it looks like that of any proxy; a GET shows who answers.
+func (b *Backend) missing(ctx context.Context, f backend.File) error {
+	var first minio.GetObjectOptions
+	if err := first.SetRange(0, 0); err != nil {
+		return err
+	}
+	body, _, _, err := b.client.GetObject(ctx, b.cfg.Bucket, b.key(f), first)
+	if err == nil {
+		body.Close()
+	}
+	if err == nil || errors.Is(explain(err), backend.ErrShort) {
+		return errors.New("the server answers 404 to a question for the size, and then has the object")
+	}
+	return err
+}
+
 // List implements backend.Backend. Packs are one listing of everything below data/, a request for
-// each thousand. It takes no slot, because fn may call the backend.
+// each thousand; one that failed can go on (backend.WithAfter). It takes no slot, because fn may call the backend.
 func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(backend.Info) error) error {
 	var fromCaller error // returned as it is
 	wrapped := func(info backend.Info) error {
@@ -357,7 +428,11 @@ func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(backend.I
 		err = ctx.Err()
 	}
 	if fromCaller == nil && err != nil {
-		return fmt.Errorf("list %v files: %w", kind, b.explain(err))
+		if err = b.explain(err); b.opened && errors.Is(err, ErrNoBucket) {
+			// Without a class: a repository was opened in it, so that nothing about its files can be told.
+			err = fmt.Errorf("the server does not know the bucket for the moment, or it was removed: %v", err)
+		}
+		return fmt.Errorf("list %v files: %w", kind, err)
 	}
 	return fromCaller
 }
@@ -373,10 +448,14 @@ func (b *Backend) list(ctx context.Context, kind backend.Kind, fn func(backend.I
 		}
 		return fn(info)
 	}
+	after := ""
+	if name := backend.After(ctx); name != "" {
+		after = b.key(backend.File{Kind: kind, Name: name}) // keys come in their order, which is that of names
+	}
 	noOwner := false
 	objects := b.client.ListObjectsIter(ctx, b.cfg.Bucket, minio.ListObjectsOptions{
 		Prefix: path.Join(b.cfg.Prefix, kind.Dir()) + "/", Recursive: kind == backend.Pack,
-		UseV1: b.cfg.ListObjectsV1, FetchOwner: &noOwner,
+		UseV1: b.cfg.ListObjectsV1, FetchOwner: &noOwner, StartAfter: after,
 	})
 	for object := range objects {
 		if object.Err != nil {
@@ -385,6 +464,9 @@ func (b *Backend) list(ctx context.Context, kind backend.Kind, fn func(backend.I
 		f := backend.File{Kind: kind, Name: object.Key[strings.LastIndexByte(object.Key, '/')+1:]}
 		if f.Check() != nil || object.Key != b.key(f) {
 			continue // nothing of ours, or a pack in the wrong place
+		}
+		if object.Size < 0 {
+			return fmt.Errorf("the server gives %s a size of %d bytes", object.Key, object.Size)
 		}
 		if err := fn(backend.Info{Name: f.Name, SizeBytes: object.Size}); err != nil {
 			return err
@@ -395,18 +477,28 @@ func (b *Backend) list(ctx context.Context, kind backend.Kind, fn func(backend.I
 
 // Remove implements backend.Backend.
 func (b *Backend) Remove(ctx context.Context, f backend.File) error {
-	end, err := b.begin(ctx, f)
-	if err == nil {
-		defer end()
-		_, err = b.stat(ctx, f)
-	}
-	if err == nil {
-		err = b.client.RemoveObject(ctx, b.cfg.Bucket, b.key(f), minio.RemoveObjectOptions{})
-	}
-	if err != nil {
+	if err := b.remove(ctx, f); err != nil {
 		return fmt.Errorf("remove %v: %w", f, b.explain(err))
 	}
 	return nil
+}
+
+func (b *Backend) remove(ctx context.Context, f backend.File) error {
+	end, err := b.begin(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer end()
+	_, statErr := b.stat(ctx, f)
+	missing := errors.Is(b.explain(statErr), backend.ErrNotExist)
+	if statErr != nil && !missing {
+		return statErr
+	}
+	err = b.client.RemoveObject(ctx, b.cfg.Bucket, b.key(f), minio.RemoveObjectOptions{})
+	if missing && !errors.Is(b.explain(err), backend.ErrDenied) {
+		return statErr
+	}
+	return err
 }
 
 // Location implements backend.Backend.

@@ -12,6 +12,8 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/linetest"
+	"vitrine/repo/backend/retry"
 	"vitrine/repo/backend/s3/miniotest"
 )
 
@@ -63,18 +65,21 @@ func TestBuckets(t *testing.T) {
 	miniotest.Setenv(t)
 	ctx := t.Context()
 	c := config(t, server, "new-bucket")
-	missing, err := Open(ctx, c)
-	if err != nil {
-		t.Fatal(err)
-	}
 	configFile := backend.File{Kind: backend.Config}
-	_, err = missing.Stat(ctx, configFile)
-	if !errors.Is(err, backend.ErrNotExist) || !strings.Contains(err.Error(), "NoSuchBucket") {
-		t.Errorf("Stat without a bucket: %v", err)
-	}
 	index := backendtest.FileOf(backend.Index, []byte("x"))
-	if err := missing.Save(ctx, index, []byte("x")); !errors.Is(err, backend.ErrNotExist) || !backend.IsPermanent(err) {
-		t.Errorf("Save without a bucket: %v", err)
+	for _, region := range []string{"", "us-east-1"} { // with one the client need not ask for it, and learns nothing of the bucket
+		other := c
+		other.Region = region
+		missing, err := Open(ctx, other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := missing.Stat(ctx, configFile); !errors.Is(err, ErrNoBucket) || !errors.Is(err, backend.ErrNotExist) {
+			t.Errorf("Stat without a bucket, region %q: %v", region, err)
+		}
+		if err := missing.Save(ctx, index, []byte("x")); !errors.Is(err, backend.ErrNotExist) || !backend.IsPermanent(err) {
+			t.Errorf("Save without a bucket, region %q: %v", region, err)
+		}
 	}
 	root, below := create(t, c), create(t, config(t, server, "new-bucket/sub"))
 	for _, be := range []backend.Backend{root, below} {
@@ -96,8 +101,28 @@ func TestBuckets(t *testing.T) {
 	if _, err := Create(ctx, c); !errors.Is(err, backend.ErrExist) {
 		t.Errorf("Create over a repository: %v", err)
 	}
+	if _, err := create(t, config(t, server, "new-bucket/other")).Stat(ctx, configFile); !errors.Is(err, backend.ErrNotExist) || errors.Is(err, ErrNoBucket) {
+		t.Errorf("Stat without a config: %v", err)
+	}
 	if got, want := below.Location(), server.Location("new-bucket/sub"); got != want {
 		t.Errorf("location %q, want %q", got, want)
+	}
+}
+
+// TestNobodyThere: the error names the address and not the questions that the client asks of its own.
+func TestNobodyThere(t *testing.T) {
+	miniotest.Setenv(t)
+	c, err := Parse("s3:http://127.0.0.1:1/bucket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	be, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = be.Stat(t.Context(), backend.File{Kind: backend.Config})
+	if err == nil || backend.IsPermanent(err) || err.Error() != "stat config: dial tcp 127.0.0.1:1: connect: connection refused" {
+		t.Errorf("Stat: %v", err)
 	}
 }
 
@@ -238,13 +263,13 @@ func TestCredentials(t *testing.T) {
 	asked := &countingTransport{}
 	role := roleClient()
 	role.Transport = asked
-	value, err := chain(role).GetWithContext(nil)
+	value, err := chain(role).RetrieveWithCredContext(nil)
 	if err != nil || value.AccessKeyID != miniotest.Key || asked.requests.Load() != 0 {
 		t.Errorf("key %q, %v, the role was asked for %d times", value.AccessKeyID, err, asked.requests.Load())
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-	if value, _ := chain(role).GetWithContext(nil); value.AccessKeyID != "" || asked.requests.Load() == 0 {
+	if value, _ := chain(role).RetrieveWithCredContext(nil); value.AccessKeyID != "" || asked.requests.Load() == 0 {
 		t.Errorf("without keys: key %q, the role was asked for %d times", value.AccessKeyID, asked.requests.Load())
 	}
 
@@ -314,5 +339,29 @@ func TestSharedCredentialsAndRole(t *testing.T) {
 	}
 	if got, want := asked.Load(), "AssumeRole arn:aws:iam::1:role/backup 42"; got != want {
 		t.Errorf("STS was asked for %q, want %q", got, want)
+	}
+}
+
+// Nothing of the contract changes on a line that breaks, when calls are made again as the program does.
+func TestConformanceOnBrokenLine(t *testing.T) {
+	server := miniotest.Start(t)
+	miniotest.Setenv(t)
+	create(t, config(t, server, "broken/first")) // makes the bucket
+	line := linetest.New(t, server.Addr, linetest.Reset(20*time.Millisecond, 0.05), linetest.Latency(10*time.Millisecond))
+	line.CutEvery(300 * time.Millisecond)
+	var places atomic.Int64
+	backendtest.RunRepeating(t, 16, func(t *testing.T) backend.Backend {
+		c, err := Parse(fmt.Sprintf("s3:http://%s/broken/%d", line.Addr, places.Add(1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		be, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return retry.New(be, retry.Options{Total: time.Minute})
+	})
+	if n := line.Cuts(); n < 10 {
+		t.Errorf("%d connections cut: the test shows nothing", n)
 	}
 }

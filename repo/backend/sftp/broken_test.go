@@ -165,6 +165,93 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// Who waits for another connection where none comes is told so as soon as one whose server is silent; the attempt
+// goes on.
+func TestSilentWhileConnecting(t *testing.T) {
+	dir := t.TempDir()
+	cfg := plain(t, dir)
+	gate := dir + "/gate"
+	cfg.Command = append([]string{"sh", "-c", `while [ -e "$0" ]; do sleep 0.05; done; exec "$@"`, gate}, cfg.Command...)
+	be := create(t, cfg)
+	defer be.Close()
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sftp.DropConnections(be)
+	sftp.SetSilent(be, 200*time.Millisecond)
+	f := backendtest.FileOf(backend.Pack, nil)
+	begin := time.Now()
+	for range 2 {
+		if _, err := be.Stat(t.Context(), f); err == nil || backend.IsPermanent(err) || !strings.Contains(err.Error(), "no connection for 200ms") {
+			t.Errorf("Stat without a connection: %v", err)
+		}
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("two calls took %v", took)
+	}
+	if err := os.Remove(gate); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := be.Stat(t.Context(), f); errors.Is(err, backend.ErrNotExist) {
+			break
+		} else if time.Since(begin) > 10*time.Second {
+			t.Fatalf("there is no connection again: %v", err)
+		}
+	}
+}
+
+// A negative time waits for ever, and none for the usual one.
+func TestNeverSilent(t *testing.T) {
+	for after, want := range map[time.Duration]time.Duration{0: 5 * time.Minute, time.Second: time.Second, -1: 1<<63 - 1} {
+		cfg := plain(t, t.TempDir())
+		cfg.SilentAfter = after
+		be := create(t, cfg)
+		if got := sftp.Silent(be); got != want {
+			t.Errorf("SilentAfter %v waits for %v, want %v", after, got, want)
+		}
+		be.Close()
+	}
+}
+
+// What we send is no sign of life of the server: requests that go out all the time, as those that renew a lock, keep
+// no dead connection.
+func TestSilentServerIsAskedOften(t *testing.T) {
+	cfg := plain(t, t.TempDir())
+	cfg.Connections = 1
+	be := create(t, cfg)
+	defer be.Close()
+	sftp.DropConnections(be)
+	const silent = 300 * time.Millisecond
+	sftp.SetSilent(be, silent)
+	f := backendtest.FileOf(backend.Pack, nil)
+	if _, err := be.Stat(t.Context(), f); !errors.Is(err, backend.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, pid := range sftp.Pids(be) {
+		syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	begin := time.Now()
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		for time.Since(begin) < 5*silent {
+			select {
+			case <-stop:
+				return
+			case <-time.After(silent / 6):
+				others.Go(func() { be.Stat(t.Context(), f) }) // how it ends is up to the server
+			}
+		}
+	})
+	_, err := be.Stat(t.Context(), f)
+	close(stop)
+	others.Wait()
+	if took := time.Since(begin); err == nil || !strings.Contains(err.Error(), "silent for") || took > 4*silent {
+		t.Errorf("Stat at a server that hangs: %v after %v", err, took)
+	}
+}
+
 // A context that ends in the middle of a call ends it soon, also at a server that hangs, and the
 // temporary file of a Save goes away.
 func TestCancelledInTheMiddle(t *testing.T) {
@@ -223,19 +310,21 @@ func TestRefusals(t *testing.T) {
 			c := config(t, s, s.Port, dir)
 			c.Command = []string{"true"}
 			return c
-		}, "true ended without an answer", nil},
+		}, "true ended without an answer", backend.ErrNoServer},
+		{"command echoes", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"cat"}
+			return c
+		}, "not SFTP", backend.ErrNoServer},
 		{"command says something else", func() sftp.Config {
 			c := config(t, s, s.Port, dir)
 			// It stays: of one that has ended already we would say that.
 			c.Command = []string{"sh", "-c", "echo 'Welcome to example.org!'; exec sleep 20"}
 			return c
-		}, "not SFTP", nil},
+		}, "not SFTP", backend.ErrNoServer},
 		{"connection refused", func() sftp.Config { return config(t, s, "1", dir) }, "connection refused", nil},
-		{"no such host", func() sftp.Config {
-			c := config(t, s, s.Port, dir)
-			c.Host = "no-such-host.invalid"
-			return c
-		}, "could not resolve hostname no-such-host.invalid", nil},
+		{"no such host", func() sftp.Config { return speaking(t, s, dir, "Name or service not known") }, "there is no such host", backend.ErrNoHost},
+		{"no name server", func() sftp.Config { return speaking(t, s, dir, "Temporary failure in name resolution") }, "name server does not answer", nil},
 		{"no directory", func() sftp.Config { return config(t, s, s.Port, dir+"/none") }, "", backend.ErrNotExist},
 		{"unknown host key", func() sftp.Config {
 			s.ForgetHostKey()
@@ -244,13 +333,24 @@ func TestRefusals(t *testing.T) {
 		{"other host key", func() sftp.Config {
 			s.ChangeHostKey()
 			return config(t, s, s.Port, dir)
-		}, "host key has changed", backend.ErrUntrusted},
+		}, "-R \"sshdtest\"` and log in once with `ssh -", backend.ErrUntrusted},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			refuses(t, test.config(), test.want, test.class)
 		})
 		t.Setenv("PATH", "/usr/bin:/bin")
+	}
+	for says, class := range map[string]error{
+		"Permission denied (publickey).":         backend.ErrDenied,
+		"Host key verification failed.":          backend.ErrUntrusted,
+		"REMOTE HOST IDENTIFICATION HAS CHANGED": backend.ErrUntrusted,
+	} {
+		cfg := config(t, s, s.Port, dir)
+		cfg.Command = []string{"sh", "-c", "echo '" + says + "' >&2; exit 255", "geheim"}
+		if err := refuses(t, cfg, "the program of -o sftp.command", class); strings.Contains(err.Error(), "geheim") {
+			t.Errorf("a password in the command is told: %v", err)
+		}
 	}
 	s = sshdtest.Start(t)
 	s.ChangeUserKey()
@@ -259,7 +359,14 @@ func TestRefusals(t *testing.T) {
 	refuses(t, config(t, s, s.Port, dir), "it has no SFTP", backend.ErrDenied)
 }
 
-func refuses(t *testing.T, cfg sftp.Config, want string, class error) {
+// speaking is with an ssh that knows no host, for the reason that the C library says.
+func speaking(t *testing.T, s *sshdtest.Server, dir, reason string) sftp.Config {
+	c := config(t, s, s.Port, dir)
+	c.Command = []string{"sh", "-c", "echo 'ssh: Could not resolve hostname nosuch.invalid: " + reason + "' >&2; exit 255"}
+	return c
+}
+
+func refuses(t *testing.T, cfg sftp.Config, want string, class error) error {
 	t.Helper()
 	be, err := sftp.Open(t.Context(), cfg)
 	if err == nil {
@@ -270,9 +377,10 @@ func refuses(t *testing.T, cfg sftp.Config, want string, class error) {
 	if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %q, want one line with %q", err, want)
 	}
-	if class == nil && backend.IsPermanent(err) || class != nil && !errors.Is(err, class) {
+	if class == nil && (backend.IsPermanent(err) || errors.Is(err, backend.ErrNoHost) || errors.Is(err, backend.ErrNoServer)) || class != nil && !errors.Is(err, class) {
 		t.Errorf("error %q, want class %v", err, class)
 	}
+	return err
 }
 
 func TestFullDisk(t *testing.T) {
@@ -299,6 +407,34 @@ func TestFullDisk(t *testing.T) {
 	}
 	if err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, content[:1<<20]), content[:1<<20]); err != nil {
 		t.Errorf("Save of what fits: %v", err)
+	}
+}
+
+// A disk without inodes is full as well, which the open of a new file meets first.
+func TestNoInodes(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m,nr_inodes=400"); err != nil {
+		t.Fatalf("mount a small disk (the test needs root): %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s := sshdtest.Start(t)
+	be := create(t, config(t, s, s.Port, dir+"/repo"))
+	defer be.Close()
+	for i := range 400 {
+		if err := os.WriteFile(fmt.Sprintf("%s/%d", dir, i), nil, 0o600); errors.Is(err, unix.ENOSPC) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	content := backendtest.Content(1, 1000)
+	err := be.Save(t.Context(), backendtest.FileOf(backend.Pack, content), content)
+	if !errors.Is(err, backend.ErrFull) || !strings.Contains(err.Error(), "0 inodes are free") {
+		t.Errorf("Save without inodes: %v", err)
 	}
 }
 

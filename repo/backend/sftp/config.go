@@ -9,6 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"vitrine/repo/backend/option"
+	"vitrine/repo/shellwords"
 )
 
 // DefaultConnections is how many ssh processes a Backend has at most when nothing else is said.
@@ -34,7 +38,7 @@ type Config struct {
 	Connections int
 
 	// SilentAfter ends a connection on which somebody waits when the server has said nothing for that
-	// long; 0 means 5 minutes.
+	// long; 0 means 5 minutes, less than 0 never.
 	SilentAfter time.Duration
 
 	Log *slog.Logger // nil discards
@@ -43,7 +47,7 @@ type Config struct {
 // Parse reads a location:
 //
 //	sftp:user@host:/srv/backup              absolute
-//	sftp:host:backup                        relative to the login directory
+//	sftp:host:backup                        relative to the login directory, as ./backup is
 //	sftp://user@host:2222//srv/backup       absolute, with a port
 //	sftp://host/backup                      relative
 //	sftp://[2001:db8::1]//srv/backup        an IPv6 address stands in brackets, in both forms
@@ -70,9 +74,14 @@ func Parse(location string) (Config, error) {
 	return c, nil
 }
 
+var errPassword = errors.New("it has a password in it, or what looks like one, which ssh takes from nobody: use a key and ssh-agent")
+
 func parseURL(location string) (Config, error) {
 	u, err := url.Parse(location)
 	if err != nil {
+		if unsecret(location) != location {
+			return Config{}, errPassword // a "/" or "#" in it makes a port of its first part, which err repeats
+		}
 		var inner *url.Error
 		if errors.As(err, &inner) {
 			err = inner.Err // without the whole location, in which a password may be
@@ -81,7 +90,7 @@ func parseURL(location string) (Config, error) {
 	}
 	c := Config{User: u.User.Username(), Host: u.Hostname(), Port: u.Port()}
 	if _, secret := u.User.Password(); secret {
-		return c, errors.New("it has a password in it, which ssh takes from nobody: use a key and ssh-agent")
+		return c, errPassword
 	}
 	if u.RawQuery != "" || u.Fragment != "" {
 		return c, errors.New(`"?" and "#" must be written %3F and %23 in a URL`)
@@ -110,13 +119,31 @@ func parseShort(s string) (Config, error) {
 		c.User, host = host[:at], host[at+1:]
 	}
 	c.Host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	switch number, _, more := strings.Cut(c.Path, ":"); {
+	case likePassword(c.User, c.Path):
+		return c, fmt.Errorf(`%w (a directory whose name has an "@" in it is written ./name)`, errPassword)
+	case more && number != "" && strings.Trim(number, "0123456789") == "":
+		return c, errors.New("there is a port in it, for which this form has no place (a directory whose name begins so is written ./name)")
+	}
 	return c, nil
+}
+
+// likePassword tells whether a path of the short form was meant to be a password with the host and its
+// path behind it: "sftp:user:secret@host:/srv" names the host "user". A path that begins with "/" or "."
+// is one, and so is "backups/anna@example.org".
+func likePassword(user, path string) bool {
+	if strings.HasPrefix(path, "/") || strings.HasPrefix(path, ".") {
+		return false
+	}
+	first, _, _ := strings.Cut(path, "/")
+	_, behind, _ := strings.Cut(path, "@")
+	return strings.Contains(behind, ":") || user == "" && strings.Contains(first, "@")
 }
 
 // check refuses what ssh would take for something else: a host "-oProxyCommand=…" is an option.
 func (c *Config) check() error {
 	for what, s := range map[string]string{"user": c.User, "host": c.Host} {
-		if strings.HasPrefix(s, "-") || strings.ContainsAny(s, " \t\r\n\x00") {
+		if strings.HasPrefix(s, "-") || strings.ContainsAny(s, "/ \t\r\n\x00") {
 			return fmt.Errorf("%q is no %s", s, what)
 		}
 	}
@@ -138,110 +165,56 @@ func (c *Config) check() error {
 	return nil
 }
 
-// unsecret takes the password out of a location that cannot be parsed.
+// unsecret takes out of a location that cannot be parsed what may be a password: all between the first
+// colon and the last "@", as a password may hold anything.
 func unsecret(location string) string {
-	rest, isURL := strings.CutPrefix(location, "sftp://")
-	at := strings.LastIndex(rest, "@") // a password may hold anything
-	if !isURL || at < 0 {
+	scheme := "sftp:"
+	if strings.HasPrefix(location, "sftp://") {
+		scheme = "sftp://"
+	}
+	rest := strings.TrimPrefix(location, scheme)
+	at := strings.LastIndex(rest, "@")
+	if at < 0 {
 		return location
 	}
 	user, _, secret := strings.Cut(rest[:at], ":")
-	if secret {
-		user += ":***"
+	if !secret {
+		return location
 	}
-	return "sftp://" + user + rest[at:]
+	return scheme + user + ":***" + rest[at:]
 }
 
-// Apply sets what the options say: "command", "args" and "connections", without "sftp." before
-// them. Command and arguments are split into words as a shell does it, with quotes and backslashes,
-// and nothing in them is replaced.
+// settings are the extended options, without their prefix.
+var settings = map[string]func(c *Config, value string) error{
+	"command": func(c *Config, value string) (err error) {
+		c.Command, err = option.Command(value)
+		return err
+	},
+	"args": func(c *Config, value string) (err error) {
+		c.Args, err = shellwords.Split(value)
+		return err
+	},
+	"connections": func(c *Config, value string) (err error) {
+		c.Connections, err = option.Number(value, maxConnections)
+		return err
+	},
+	"layout": func(_ *Config, value string) error { return option.Layout(value) },
+}
+
+// Apply sets what the options say, without "sftp." before them: command, args, connections and layout.
 func (c *Config) Apply(options map[string]string) error {
-	for key, value := range options {
-		var err error
-		switch key {
-		case "command":
-			if c.Command, err = words(value); err == nil && len(c.Command) == 0 {
-				err = errors.New("it is empty")
-			}
-		case "args":
-			c.Args, err = words(value)
-		case "connections":
-			n, bad := strconv.Atoi(value)
-			if bad != nil || n < 1 || n > maxConnections {
-				err = fmt.Errorf("%q is no number from 1 to %d", value, maxConnections)
-			}
-			c.Connections = n
-		default:
-			err = errors.New("there is no such option; there are sftp.command, sftp.args and sftp.connections")
-		}
-		if err != nil {
-			return fmt.Errorf("option sftp.%s: %w", key, err)
-		}
+	if err := option.Apply(c, "sftp", settings, options); err != nil {
+		return err
 	}
 	if len(c.Command) > 0 && len(c.Args) > 0 {
-		return errors.New("option sftp.args: sftp.command replaces all of ssh; write the arguments there")
+		return errors.New("sftp.args: sftp.command replaces all of ssh; write the arguments there")
 	}
 	return nil
 }
 
-// words splits as a POSIX shell does, without expansion.
-func words(s string) ([]string, error) {
-	var all []string
-	var word strings.Builder
-	in := false // in a word, which may be empty: ''
-	for i := 0; i < len(s); i++ {
-		switch b := s[i]; b {
-		case ' ', '\t', '\n':
-			if in {
-				all = append(all, word.String())
-				word.Reset()
-				in = false
-			}
-		case '\'', '"':
-			in = true
-			end := closing(s, i)
-			if end < 0 {
-				return nil, fmt.Errorf("the quote %c is not closed", b)
-			}
-			for i++; i < end; i++ {
-				if b == '"' && s[i] == '\\' && strings.IndexByte(`"\$`+"`", s[i+1]) >= 0 {
-					i++
-				}
-				word.WriteByte(s[i])
-			}
-		case '\\':
-			if i++; i == len(s) {
-				return nil, errors.New("nothing follows the last backslash")
-			}
-			in = true
-			word.WriteByte(s[i])
-		default:
-			in = true
-			word.WriteByte(b)
-		}
-	}
-	if in {
-		all = append(all, word.String())
-	}
-	return all, nil
-}
-
-// closing returns where the quote that begins at s[at] ends, or -1.
-func closing(s string, at int) int {
-	for i := at + 1; i < len(s); i++ {
-		if s[i] == s[at] {
-			return i
-		}
-		if s[i] == '\\' && s[at] == '"' {
-			i++
-		}
-	}
-	return -1
-}
-
 // Public returns the location for everybody to see. A user can be in it, a password cannot.
 func (c *Config) Public() string {
-	if c.Port == "" && !strings.Contains(c.Host, ":") {
+	if c.Port == "" && !strings.Contains(c.Host, ":") && !likePassword(c.User, c.Path) {
 		return "sftp:" + c.login() + ":" + c.Path
 	}
 	host := c.login()
@@ -261,6 +234,35 @@ func (c *Config) login() string {
 		return c.User + "@" + host
 	}
 	return host
+}
+
+// loginCommand says how a person logs in on the way that the connections take: a command for a shell. The words of
+// Command are not told, since one of them may be a password (sshpass -p).
+func (c *Config) loginCommand() string {
+	if len(c.Command) > 0 {
+		return "the program of -o sftp.command"
+	}
+	words := append([]string{"ssh"}, c.Args...)
+	if c.Port != "" {
+		words = append(words, "-p", c.Port)
+	}
+	login := c.Host
+	if c.User != "" {
+		login = c.User + "@" + login
+	}
+	words = append(words, login)
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		if quoted[i] = word; word == "" || strings.ContainsFunc(word, special) {
+			quoted[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return "`" + strings.Join(quoted, " ") + "`"
+}
+
+// special tells of characters that may mean something to a shell.
+func special(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("@%+=:,./_-[]", r)
 }
 
 func (c *Config) connections() int {

@@ -19,6 +19,10 @@ func TestParse(t *testing.T) {
 		{"sftp:user@domain@host:/srv", Config{User: "user@domain", Host: "host", Path: "/srv"}, ""},
 		{"sftp:u@host:a//b/../c:d@e", Config{User: "u", Host: "host", Path: "a/c:d@e"}, "sftp:u@host:a/c:d@e"},
 		{"sftp:u@[2001:db8::1]:/srv", Config{User: "u", Host: "2001:db8::1", Path: "/srv"}, "sftp://u@[2001:db8::1]//srv"},
+		{"sftp:host:backups/anna@example.org", Config{Host: "host", Path: "backups/anna@example.org"}, ""},
+		{"sftp:host:./anna@example.org", Config{Host: "host", Path: "anna@example.org"}, "sftp://host/anna@example.org"},
+		{"sftp:host:/srv/a@b:c", Config{Host: "host", Path: "/srv/a@b:c"}, ""},
+		{"sftp:host:2024/a:b", Config{Host: "host", Path: "2024/a:b"}, ""},
 		{"sftp:host:a[b]:c", Config{Host: "host", Path: "a[b]:c"}, ""},
 		{"sftp://user@host:2222//srv/repo", Config{User: "user", Host: "host", Port: "2222", Path: "/srv/repo"}, ""},
 		{"sftp://host//srv/repo", Config{Host: "host", Path: "/srv/repo"}, "sftp:host:/srv/repo"},
@@ -68,7 +72,18 @@ func TestParseRefuses(t *testing.T) {
 		"sftp:-lroot@host:/srv":            "is no user",
 		"sftp:a b:/srv":                    "is no host",
 		"sftp://user:geheim@host//srv":     "password",
-		"sftp://user:geheim@host:dir//srv": "invalid port",
+		"sftp://user:geheim@host:dir//srv": "password",
+		"sftp://user:geheim/x@host//srv":   "password",
+		"sftp://user:geheim#x@host//srv":   "password",
+		"sftp:user:geheim@host:/srv":       "password",
+		"sftp:user:geheim@host:srv":        "password",
+		"sftp:user:geheim@host/srv":        "password",
+		"sftp:user:x/geheim@host:/srv":     "password",
+		"sftp:user:@geheim:x@host:/srv":    "password",
+		"sftp:a@b:geheim@host:/srv":        "password",
+		"sftp:host:2222:/srv":              "port",
+		"sftp:user@host:2222:/srv":         "port",
+		"sftp:/srv/a:b":                    "is no host",
 		"sftp://host//srv?x":               "%3F",
 	}
 	for location, want := range tests {
@@ -105,7 +120,7 @@ func TestApply(t *testing.T) {
 		{"connections": "0"}, {"connections": "x"}, {"connections": "1000"}, {"command": " "}, {"command": `a "b`}, {"command": `a "b\"`},
 		{"args": `a\`}, {"layout": "s3"}, {"command": "a", "args": "b"},
 	} {
-		if err := new(Config).Apply(options); err == nil || !strings.Contains(err.Error(), "option sftp.") {
+		if err := new(Config).Apply(options); err == nil || !strings.Contains(err.Error(), "sftp.") {
 			t.Errorf("%v: error %v, want one that names the option", options, err)
 		}
 	}
@@ -116,5 +131,40 @@ func TestCommand(t *testing.T) {
 	want := "ssh -i key -oForwardAgent=no -oForwardX11=no -oClearAllForwardings=yes -oPermitLocalCommand=no -p 2222 -l me -s -- example.org sftp"
 	if got := strings.Join(c.command(), " "); got != want {
 		t.Errorf("command\n%s, want\n%s", got, want)
+	}
+}
+
+// TestLoginCommand: what a person is told to type leads where the program goes.
+func TestLoginCommand(t *testing.T) {
+	for want, c := range map[string]Config{
+		"`ssh host`":    {Host: "host"},
+		"`ssh me@host`": {User: "me", Host: "host", Port: ""},
+		"`ssh -i 'my key' -F x -p 2222 me@example.org`": {User: "me", Host: "example.org", Port: "2222", Args: []string{"-i", "my key", "-F", "x"}},
+		"`ssh me@2001:db8::1`":                          {User: "me", Host: "2001:db8::1"},
+		"`ssh -i 'it'\\''s' host`":                      {Host: "host", Args: []string{"-i", "it's"}},
+		"the program of -o sftp.command":                {Host: "host", Command: []string{"sshpass", "-p", "geheim", "ssh", "host"}},
+	} {
+		if got := c.loginCommand(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestForget(t *testing.T) {
+	ssh := "ssh-keygen -f '/root/.ssh/known_hosts' -R '[alias]:29'"
+	for _, test := range []struct {
+		cfg   Config
+		lines []string
+		want  string
+	}{
+		{Config{Host: "host"}, nil, "ssh-keygen -R host"},
+		{Config{Host: "host", Port: "22"}, []string{"remove with:"}, "ssh-keygen -R host"},
+		{Config{Host: "host", Port: "2222"}, nil, `ssh-keygen -R "[host]:2222"`},
+		{Config{Host: "host", Port: "2222"}, []string{"remove with:", ssh, "more"}, ssh},
+		{Config{Host: "host"}, []string{"ssh-keygen -f 'x' -R 'y'; evil", "ssh-keygen -f '$(evil)' -R 'y'"}, "ssh-keygen -R host"},
+	} {
+		if got := forget(&test.cfg, test.lines); got != test.want {
+			t.Errorf("%s, want %s", got, test.want)
+		}
 	}
 }

@@ -16,8 +16,9 @@ import (
 const (
 	// connectTime bounds the making of a connection. ssh has its own, shorter limits.
 	connectTime = 3 * time.Minute
-	// silentTime is how long a connection on which somebody waits may be silent in both
-	// directions before it is given up. A server that syncs a slow disk is silent too.
+	// silentTime is how long the server may be silent on a connection on which somebody waits before it
+	// is given up. One that syncs a slow disk is silent too. What we send does not count: the kernel takes it
+	// from us for long after the line is dead.
 	silentTime = 5 * time.Minute
 	// graceTime is how long a call whose context has ended may go on by itself before its
 	// connection is cut to end it.
@@ -37,7 +38,7 @@ type conn struct {
 	packs  openPacks
 
 	load   atomic.Int64 // what the calls under way weigh; the pool's
-	active atomic.Int64 // when bytes last came or went, in Unix nanoseconds
+	active atomic.Int64 // when bytes last came, in Unix nanoseconds
 	silent time.Duration
 
 	cut   sync.Once
@@ -60,7 +61,7 @@ func dial(cfg *Config, silent time.Duration, stop <-chan struct{}) (*conn, error
 	made := make(chan error, 1)
 	go func() {
 		var err error
-		c.client, err = sftp.NewClientPipe(&reader{bufio.NewReaderSize(proc.out, 2*packetBytes), c.touch}, &writer{proc, c.touch},
+		c.client, err = sftp.NewClientPipe(&reader{bufio.NewReaderSize(proc.out, 2*packetBytes), c.touch}, proc.in,
 			sftp.MaxPacketChecked(packetBytes), sftp.MaxConcurrentRequestsPerFile(inFlight))
 		made <- err
 	}()
@@ -197,21 +198,3 @@ func (c *conn) judge(err error) error {
 	cause := strings.TrimSpace(fmt.Sprint(c.cause))
 	return fmt.Errorf("%w: %s: %s", errLost, c.cfg.login(), cause)
 }
-
-// writer counts as activity what goes out.
-type writer struct {
-	proc *process
-	seen func()
-}
-
-// Write implements io.Writer.
-func (w *writer) Write(p []byte) (int, error) {
-	n, err := w.proc.in.Write(p)
-	if n > 0 {
-		w.seen()
-	}
-	return n, err
-}
-
-// Close implements io.Closer.
-func (w *writer) Close() error { return w.proc.in.Close() }

@@ -26,15 +26,6 @@ const (
 // errLost is in the chain of every error that a connection caused and not the server's answer.
 var errLost = errors.New("connection lost")
 
-// classified is an error in its own words that also is of a class of package backend.
-type classified struct {
-	class error
-	err   error
-}
-
-func (e *classified) Error() string   { return e.err.Error() }
-func (e *classified) Unwrap() []error { return []error{e.class, e.err} }
-
 // lost tells whether the error is that of a connection, and neither the server's answer nor ours.
 func lost(err error) bool {
 	for _, end := range []error{sftp.ErrSSHFxConnectionLost, io.ErrUnexpectedEOF, io.ErrClosedPipe, os.ErrClosed, syscall.EPIPE} {
@@ -61,15 +52,15 @@ func (b *Backend) explain(err error) error {
 	case backend.IsPermanent(err):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return &classified{backend.ErrNotExist, err}
+		return backend.Classed(backend.ErrNotExist, err)
 	case errors.Is(err, fs.ErrPermission):
-		return &classified{backend.ErrDenied, fmt.Errorf("the server says %w (log in as the owner of %s)", err, b.cfg.Path)}
+		return backend.Classed(backend.ErrDenied, fmt.Errorf("the server says %w (log in as the owner of %s)", err, b.cfg.Path))
 	}
 	switch code(err) {
 	case codeExists:
-		return &classified{backend.ErrExist, err}
+		return backend.Classed(backend.ErrExist, err)
 	case codeRofs:
-		return &classified{backend.ErrReadOnly, err}
+		return backend.Classed(backend.ErrReadOnly, err)
 	}
 	return err
 }
@@ -83,7 +74,7 @@ func (b *Backend) explainWrite(vfs *sftp.StatVFS, err error, needBytes int64) er
 		if vfs != nil {
 			room = fmt.Sprintf(": %d bytes and %d inodes are free", vfs.Frsize*vfs.Bavail, vfs.Favail)
 		}
-		return &classified{backend.ErrFull, fmt.Errorf("%w (the disk of %s is full%s; nothing is damaged: make room and run it again)", err, b.cfg.Public(), room)}
+		return backend.Classed(backend.ErrFull, fmt.Errorf("%w (the disk of %s is full%s; nothing is damaged: make room and run it again)", err, b.cfg.Public(), room))
 	case n == codeFailure:
 		return fmt.Errorf("%w (the server does not say why; a quota that is used up and a damaged disk look like this)", err)
 	}

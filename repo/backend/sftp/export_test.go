@@ -9,6 +9,9 @@ import (
 // SetSilent sets how long new connections may be silent; before the first call.
 func SetSilent(be backend.Backend, d time.Duration) { be.(*Backend).pool.silent = d }
 
+// Silent returns how long connections may be silent.
+func Silent(be backend.Backend) time.Duration { return be.(*Backend).pool.silent }
+
 // DropConnections forgets all connections there are, in good order.
 func DropConnections(be backend.Backend) {
 	p := be.(*Backend).pool
@@ -29,7 +32,7 @@ func Pids(be backend.Backend) []int {
 	var pids []int
 	for _, c := range p.conns {
 		if !c.isDead() {
-			pids = append(pids, c.proc.cmd.Process.Pid)
+			pids = append(pids, c.proc.group.Pid())
 		}
 	}
 	return pids

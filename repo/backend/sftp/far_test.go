@@ -19,7 +19,7 @@ import (
 func roundTrips(t *testing.T, delay time.Duration, call func() error) float64 {
 	t.Helper()
 	least := time.Hour
-	for range 3 {
+	for range 5 {
 		begin := time.Now()
 		if err := call(); err != nil {
 			t.Error(err)
@@ -55,7 +55,7 @@ func TestRoundTrips(t *testing.T) {
 		"a small file":           {func() error { _, err := be.ReadAll(ctx, small, 1000); return err }, 2},
 		"a file of 1 MiB":        {func() error { _, err := be.ReadAll(ctx, index, 1<<20); return err }, 3},
 		"stat":                   {func() error { _, err := be.Stat(ctx, pack); return err }, 1},
-		"save 1 MiB":             {func() error { return be.Save(ctx, pack, content) }, 8},
+		"save 1 MiB":             {func() error { return be.Save(ctx, pack, content) }, 6},
 		"list all packs":         {func() error { return be.List(ctx, backend.Pack, func(backend.Info) error { return nil }) }, 100},
 		"list the few snapshots": {func() error { return be.List(ctx, backend.Snapshot, func(backend.Info) error { return nil }) }, 4},
 	}

@@ -16,7 +16,7 @@ import (
 // data has 256.
 const listParallel = 32
 
-// List implements backend.Backend. A directory that is missing is taken for an empty one: copies
+// List implements backend.Backend. A directory that is missing is taken for an empty one, if the config is there: copies
 // made by tools that keep no empty directories are good repositories.
 func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(backend.Info) error) error {
 	var fromCaller error // returned as it is
@@ -111,7 +111,7 @@ func (b *Backend) listDir(ctx context.Context, dir string, kind backend.Kind, pr
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, b.stillThere(ctx)
 	} else if err != nil {
 		return nil, err
 	}
@@ -120,6 +120,9 @@ func (b *Backend) listDir(ctx context.Context, dir string, kind backend.Kind, pr
 		name := entry.Name()
 		if (backend.File{Kind: kind, Name: name}).Check() != nil || name[:len(prefix)] != prefix || !entry.Mode().IsRegular() {
 			continue
+		}
+		if err := possible(entry); err != nil {
+			return nil, err
 		}
 		infos = append(infos, backend.Info{Name: name, SizeBytes: entry.Size()})
 	}

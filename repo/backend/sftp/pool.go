@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -37,17 +38,23 @@ type pool struct {
 	conns    []*conn    // dead ones are taken out by pick
 	attempt  *attempt   // nil when none is under way
 	hold     time.Time  // no further connection before this
+	reached  bool       // a connection has been made
 	isClosed bool
 }
 
 // attempt is a connection being made.
 type attempt struct {
-	done chan struct{} // closed at the end
-	err  error
+	again bool          // there was a connection before
+	done  chan struct{} // closed at the end; then err is set
+	err   error
 }
 
 func newPool(cfg Config) *pool {
-	return &pool{cfg: cfg, silent: cmp.Or(cfg.SilentAfter, silentTime), closing: make(chan struct{})}
+	silent := cmp.Or(cfg.SilentAfter, silentTime)
+	if silent < 0 {
+		silent = math.MaxInt64
+	}
+	return &pool{cfg: cfg, silent: silent, closing: make(chan struct{})}
 }
 
 // get returns the connection for a call, which put must be told the end of. path is a pack that
@@ -61,14 +68,31 @@ func (p *pool) get(ctx context.Context, path string, weight int64) (*conn, error
 		if a == nil {
 			return c, err
 		}
-		select {
-		case <-a.done:
-			if a.err != nil {
-				return nil, fmt.Errorf("connect to %s: %w", p.cfg.login(), a.err)
-			}
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := p.await(ctx, a); err != nil {
+			return nil, err
 		}
+	}
+}
+
+// await waits for an attempt. A server that was there before gets no more time than on a connection, though the attempt
+// goes on for those who come later; how long the first one takes is up to dial.
+func (p *pool) await(ctx context.Context, a *attempt) error {
+	limit := connectTime + endTime
+	if a.again {
+		limit = min(limit, p.silent)
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-a.done:
+		if a.err != nil {
+			return fmt.Errorf("connect to %s: %w", p.cfg.login(), a.err)
+		}
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("connect to %s: there is no connection for %v", p.cfg.login(), limit)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -118,7 +142,7 @@ func (p *pool) begin() *attempt {
 	if p.attempt != nil {
 		return p.attempt
 	}
-	a := &attempt{done: make(chan struct{})}
+	a := &attempt{again: p.reached, done: make(chan struct{})}
 	p.attempt = a
 	p.tasks.Go(func() {
 		c, err := dial(&p.cfg, p.silent, p.closing)
@@ -132,7 +156,7 @@ func (p *pool) begin() *attempt {
 			p.hold = time.Now().Add(holdTime)
 			p.cfg.log().Warn("one more connection cannot be made; going on with fewer", "connections", len(p.conns), "error", err)
 		case err == nil:
-			p.conns = append(p.conns, c)
+			p.conns, p.reached = append(p.conns, c), true
 			p.tasks.Go(func() { <-c.watched })
 		}
 	})

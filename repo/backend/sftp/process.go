@@ -2,13 +2,14 @@ package sftp
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vitrine/repo/backend"
+	"vitrine/repo/backend/child"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 
 // process is a running ssh, or what is run instead of it.
 type process struct {
-	cmd     *exec.Cmd
+	group   *child.Group
 	in, out *os.File // our ends
 	stderr  stderr
 	exited  chan struct{} // closed when it has ended and its standard error is complete
@@ -50,12 +52,13 @@ func start(cfg *Config) (*process, error) {
 	for _, f := range []*os.File{in, out} {
 		widen(f)
 	}
-	p := &process{cmd: exec.Command(argv[0], argv[1:]...), in: in, out: out, exited: make(chan struct{})}
-	p.stderr.log = cfg.log().With("connection", cfg.login())
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = theirIn, theirOut, &p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	p.cmd.WaitDelay = time.Second // a ControlPersist master keeps standard error open
-	err = p.cmd.Start()
+	p := &process{in: in, out: out, exited: make(chan struct{})}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	p.stderr.log, p.stderr.who = cfg.log(), fmt.Sprintf("%s (%s)", filepath.Base(argv[0]), cfg.login())
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirIn, theirOut, &p.stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.WaitDelay = time.Second // a ControlPersist master keeps standard error open
+	p.group, err = child.Start(cmd)
 	theirIn.Close()
 	theirOut.Close()
 	if err != nil {
@@ -64,7 +67,7 @@ func start(cfg *Config) (*process, error) {
 		return nil, cannotStart(argv[0], err)
 	}
 	go func() {
-		p.cmd.Wait() // how it ended is on its standard error
+		p.group.Wait() // how it ended is on its standard error
 		close(p.exited)
 	}()
 	return p, nil
@@ -84,10 +87,10 @@ func cannotStart(name string, err error) error {
 		if name == "ssh" {
 			hint = "install openssh-client, or name another program with -o sftp.command"
 		}
-		return &classified{backend.ErrDenied, fmt.Errorf("there is no program %s here (%s)", name, hint)}
+		return backend.Classed(backend.ErrDenied, fmt.Errorf("there is no program %s here (%s)", name, hint))
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return &classified{backend.ErrDenied, fmt.Errorf("start %s: %v", name, err)} // not an answer of the server
+		return backend.Classed(backend.ErrDenied, fmt.Errorf("start %s: %v", name, err)) // not an answer of the server
 	}
 	return fmt.Errorf("start %s: %w", name, err)
 }
@@ -95,12 +98,7 @@ func cannotStart(name string, err error) error {
 // kill ends the process and all its children at once, and the reads and writes on its pipes.
 func (p *process) kill() {
 	p.end.Do(func() {
-		select {
-		case <-p.exited:
-		default:
-			// Not yet waited for, so the number is still that of this group.
-			unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL)
-		}
+		p.group.Kill()
 		p.in.Close()
 		p.out.Close()
 	})
@@ -121,29 +119,23 @@ func (p *process) stop() {
 // stderr logs what the process says on standard error and keeps the last lines of it.
 type stderr struct {
 	log *slog.Logger
+	who string // says it
 
-	mu   sync.Mutex // guards all below
-	rest []byte     // a line that has not ended
-	last []string
+	mu    sync.Mutex // guards all below
+	parts child.Lines
+	last  []string
 }
 
 // Write implements io.Writer; its caller is the goroutine of exec.Cmd.
 func (s *stderr) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rest = append(s.rest, p...)
-	for {
-		line, rest, ok := bytes.Cut(s.rest, []byte("\n"))
-		if !ok && len(line) < 4096 {
-			return len(p), nil
-		}
-		s.rest = rest
-		if text := strings.TrimSpace(string(line)); text != "" {
-			s.log.Info("ssh says", "line", text)
-			s.last = append(s.last, text)
-			s.last = s.last[max(0, len(s.last)-lastLines):]
-		}
-	}
+	s.parts.Add(p, func(line string) {
+		s.log.Info(s.who, "reason", line)
+		s.last = append(s.last, line)
+		s.last = s.last[max(0, len(s.last)-lastLines):]
+	})
+	return len(p), nil
 }
 
 // lines returns the last lines, the oldest first.
@@ -151,28 +143,34 @@ func (s *stderr) lines() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := append([]string(nil), s.last...)
-	if rest := strings.TrimSpace(string(s.rest)); rest != "" {
+	if rest := s.parts.Rest(); rest != "" {
 		all = append(all, rest)
 	}
 	return all
 }
 
+const noHost = "there is no such host: HOST"
+
 // refusals are what ssh says when there will be no connection, each with what it means. The first
 // that is found counts.
 var refusals = []struct {
 	says  string
-	class error // nil: it may work the next time
+	class error // nil, or ErrNoHost: it may work the next time
 	means string
 }{
 	{"REMOTE HOST IDENTIFICATION HAS CHANGED", backend.ErrUntrusted,
-		"its host key has changed: it was set up anew, or somebody is in between; when you know which, `ssh-keygen -R HOST` and log in once with ssh"},
+		"its host key has changed: it was set up anew, or somebody is in between; when you know which, `FORGET` and log in once with LOGIN"},
 	{"Host key verification failed", backend.ErrUntrusted,
-		"its host key is not known here, and there is nobody to ask; log in once with ssh and accept it"},
+		"its host key is not known here, and there is nobody to ask; log in once with LOGIN and accept it"},
 	{"Permission denied (", backend.ErrDenied,
-		"permission denied: it accepts none of the keys; `ssh LOGIN` must work without a question (ssh-agent, ssh-copy-id)"},
+		"permission denied: it accepts none of the keys; LOGIN must work without a question (ssh-agent, ssh-copy-id)"},
 	{"Too many authentication failures", backend.ErrDenied,
 		"permission denied: too many keys were offered; name the right one in ssh_config (IdentityFile, IdentitiesOnly)"},
-	{"Could not resolve hostname", nil, "could not resolve hostname HOST: there is no such host, or the name server does not answer"},
+	{"Name or service not known", backend.ErrNoHost, noHost},           // glibc
+	{"No address associated with hostname", backend.ErrNoHost, noHost}, // glibc
+	{"Name does not resolve", backend.ErrNoHost, noHost},               // musl
+	{"nodename nor servname provided", backend.ErrNoHost, noHost},      // BSD
+	{"Could not resolve hostname", nil, "could not resolve hostname HOST: the name server does not answer"},
 	{"subsystem request failed", backend.ErrDenied, "it has no SFTP: the login works, but sshd_config has no line \"Subsystem sftp\""},
 	{"This service allows sftp connections only", backend.ErrDenied, "it allows nothing but SFTP; correct sftp.command"},
 	{"Bad configuration option", backend.ErrDenied, ""},
@@ -191,12 +189,12 @@ func refused(cfg *Config, lines []string, err error) error {
 		if !strings.Contains(all, r.says) {
 			continue
 		}
-		means := strings.NewReplacer("HOST", cfg.Host, "LOGIN", cfg.login()).Replace(r.means)
+		means := strings.NewReplacer("HOST", cfg.Host, "LOGIN", cfg.loginCommand(), "FORGET", forget(cfg, lines)).Replace(r.means)
 		if means == "" {
 			means = strings.Join(lines, "; ")
 		}
 		if err = errors.New(means); r.class != nil {
-			return &classified{r.class, err}
+			return backend.Classed(r.class, err)
 		}
 		return err
 	}
@@ -204,9 +202,28 @@ func refused(cfg *Config, lines []string, err error) error {
 		return errors.New(strings.Join(lines[max(0, len(lines)-3):], "; "))
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("%s ended without an answer", cfg.command()[0])
+		err = fmt.Errorf("%s ended without an answer", cfg.command()[0])
+	} else {
+		err = fmt.Errorf("the answer is not SFTP (a login script that prints something?): %w", err)
 	}
-	return fmt.Errorf("the answer is not SFTP (a login script that prints something?): %w", err)
+	return backend.Classed(backend.ErrNoServer, err)
+}
+
+// proposal is the command that ssh proposes. What a server says comes the same way, so nothing else may be in it.
+var proposal = regexp.MustCompile(`^ssh-keygen -f ["'][\w./ -]+["'] -R ["'][\w.:\[\]-]+["']$`)
+
+// forget is the command that takes a host key out of known_hosts. That of ssh has the name and the port under which
+// the key stands there.
+func forget(cfg *Config, lines []string) string {
+	for _, line := range lines {
+		if proposal.MatchString(line) {
+			return line
+		}
+	}
+	if cfg.Port == "" || cfg.Port == "22" {
+		return "ssh-keygen -R " + cfg.Host
+	}
+	return fmt.Sprintf(`ssh-keygen -R "[%s]:%s"`, cfg.Host, cfg.Port)
 }
 
 // reader counts as activity what comes in.

@@ -19,9 +19,10 @@ import (
 	"vitrine/repo/backend"
 )
 
-// tidyTime is how long the removal of a temporary file may take after its Save has failed.
+// tidyTime is how long the removal of a temporary file may take after its Save has failed. After a signal the index file
+// and the lock are still to come, and somebody waits.
 const (
-	tidyTime  = 10 * time.Second
+	tidyTime  = 4 * time.Second
 	tidyPause = 300 * time.Millisecond // between two attempts
 )
 
@@ -47,7 +48,7 @@ func (c *conn) has(extension string) bool {
 func (b *Backend) Save(ctx context.Context, f backend.File, content []byte) error {
 	err := ready(ctx, f)
 	if err == nil {
-		err = b.publish(ctx, b.path(f), content, f.Kind != backend.Config)
+		err = b.publish(ctx, b.path(f), content, backend.Replaces(ctx, f))
 		b.pool.drop(b.path(f))
 	}
 	if err != nil {
@@ -117,12 +118,25 @@ func (b *Backend) tidy(ctx context.Context, temp string) {
 
 // write makes a new file with the content, durable but for its name.
 func (b *Backend) write(ctx context.Context, c *conn, temp string, content []byte) error {
+	err := b.fill(ctx, c, temp, content)
+	if code(err) != 0 {
+		var vfs *sftp.StatVFS
+		if c.has(extStatVFS) {
+			vfs, _ = c.client.StatVFS(path.Dir(temp)) // without it the message says less
+		}
+		err = b.explainWrite(vfs, err, int64(len(content)))
+	}
+	return err
+}
+
+// fill is write without an explanation of what fails.
+func (b *Backend) fill(ctx context.Context, c *conn, temp string, content []byte) error {
 	file, err := b.createTemp(ctx, c, temp)
 	if err != nil {
 		return err
 	}
 	mode := make(chan error, 1)
-	go func() { mode <- file.Chmod(b.fileMode) }()
+	go func() { mode <- c.client.Chmod(temp, b.fileMode) }() // that of file would wait for the writes
 	_, err = file.ReadFromWithConcurrency(until(ctx, content), min(inFlight, len(content)/packetBytes+1))
 	if modeErr := <-mode; err == nil && lost(modeErr) {
 		err = modeErr
@@ -132,13 +146,6 @@ func (b *Backend) write(ctx context.Context, c *conn, temp string, content []byt
 	}
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
-	}
-	if code(err) != 0 {
-		var vfs *sftp.StatVFS
-		if c.has(extStatVFS) {
-			vfs, _ = c.client.StatVFS(path.Dir(temp)) // without it the message says less
-		}
-		err = b.explainWrite(vfs, err, int64(len(content)))
 	}
 	return err
 }
@@ -169,6 +176,9 @@ func (b *Backend) createTemp(ctx context.Context, c *conn, temp string) (*sftp.F
 	}
 	// The repository itself is never made again: when its disk is not mounted, the backup must
 	// not go to the place where it would be.
+	if err := b.hasConfig(c); err != nil {
+		return nil, err
+	}
 	if _, err := c.client.Stat(b.cfg.Path); err != nil {
 		return nil, err
 	}

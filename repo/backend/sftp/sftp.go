@@ -19,15 +19,15 @@
 // the answer to the one before it, but for those in one line, which are sent together:
 //
 //	open("data/ab/abcd…-tmp-5f3c…", write, create, exclusive)
-//	write(…)  fsetstat(mode)  open("data/ab")      64 writes of 32 KiB at a time
-//	fsync(file)                                    fsync@openssh.com
+//	write(…)  setstat(the file's name, mode)  open("data/ab")     64 writes of 32 KiB at a time
+//	fsync(file)                                                   fsync@openssh.com
 //	close(file)
 //	rename("data/ab/abcd…-tmp-5f3c…", "data/ab/abcd…")   posix-rename@openssh.com
 //	fsync("data/ab")
 //
 // A server without fsync keeps what it says it has. Without posix-rename the plain rename is
 // used, and when that refuses because the name is there, the name is removed first. Config always
-// takes the plain rename, which at OpenSSH replaces nothing, so that of two inits one wins. When a
+// takes the plain rename, which at OpenSSH replaces nothing, so that of two inits one wins (but for backend.WithReplace). When a
 // request before the rename fails, or the context ends, the temporary file is removed, over
 // another connection if need be; a connection that broke together with the network leaves it behind.
 //
@@ -53,6 +53,7 @@ import (
 // Backend is a backend.Backend behind SFTP.
 type Backend struct {
 	cfg               Config
+	opened            bool // with a config, which must be there
 	pool              *pool
 	dirMode, fileMode fs.FileMode
 
@@ -82,14 +83,17 @@ func Open(ctx context.Context, cfg Config) (backend.Backend, error) {
 		return err
 	})
 	if err == nil && !root.IsDir() {
-		err = errors.New("it is not a directory")
+		err = backend.Classed(backend.ErrDenied, errors.New("it is not a directory"))
 	}
 	if err != nil {
 		b.pool.close()
 		return nil, fmt.Errorf("open %s: %w", cfg.Public(), b.explain(err))
 	}
-	if config != nil && config.Mode()&0o040 != 0 {
-		b.dirMode, b.fileMode = 0o770, 0o440
+	if config != nil {
+		b.opened = true
+		if config.Mode()&0o040 != 0 {
+			b.dirMode, b.fileMode = 0o770, 0o440
+		}
 	}
 	return b, nil
 }
@@ -128,6 +132,37 @@ func (b *Backend) on(ctx context.Context, name string, n int, p patience, op fun
 	return c.do(ctx, p, func() error { return op(c) })
 }
 
+// stillThere is asked when something is missing. It returns an error without a class when the config of an opened repository
+// is, too: then its disk is not mounted at the server, and nothing about its files can be told.
+func (b *Backend) stillThere(ctx context.Context) error {
+	if !b.opened {
+		return nil
+	}
+	return b.on(ctx, "", 0, leave, b.hasConfig)
+}
+
+// hasConfig is stillThere on a connection.
+func (b *Backend) hasConfig(c *conn) error {
+	if !b.opened {
+		return nil
+	}
+	_, err := c.client.Stat(path.Join(b.cfg.Path, "config"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("not even the config is in %s any more: is its disk mounted?", b.cfg.Path)
+	}
+	return err
+}
+
+// failed is explain for a call on a file that is there or not, which is found out with the store itself.
+func (b *Backend) failed(ctx context.Context, err error) error {
+	if err = b.explain(err); errors.Is(err, backend.ErrNotExist) {
+		if err := b.stillThere(ctx); err != nil {
+			return b.explain(err)
+		}
+	}
+	return err
+}
+
 // ReadAt implements backend.Backend.
 func (b *Backend) ReadAt(ctx context.Context, f backend.File, p []byte, offsetBytes int64) error {
 	err := ready(ctx, f)
@@ -143,7 +178,7 @@ func (b *Backend) ReadAt(ctx context.Context, f backend.File, p []byte, offsetBy
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("read %v at %d+%d: %w", f, offsetBytes, len(p), b.explain(err))
+		return fmt.Errorf("read %v at %d+%d: %w", f, offsetBytes, len(p), b.failed(ctx, err))
 	}
 	return nil
 }
@@ -215,7 +250,7 @@ func (b *Backend) ReadAll(ctx context.Context, f backend.File, maxBytes int64) (
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %v: %w", f, b.explain(err))
+		return nil, fmt.Errorf("read %v: %w", f, b.failed(ctx, err))
 	}
 	return <-got, nil
 }
@@ -243,8 +278,8 @@ func (c *conn) readAll(name string, maxBytes int64) ([]byte, error) {
 		return nil, readErr
 	}
 	size := info.Size()
-	if size > maxBytes {
-		return nil, fmt.Errorf("%d bytes, at most %d allowed: %w", size, maxBytes, backend.ErrTooBig)
+	if size < 0 || size > maxBytes { // uint64 on the wire
+		return nil, fmt.Errorf("%d bytes, at most %d allowed: %w", uint64(size), maxBytes, backend.ErrTooBig)
 	}
 	n = min(n, int(size))
 	content := first[:n]
@@ -271,16 +306,26 @@ func (b *Backend) Stat(ctx context.Context, f backend.File) (backend.Info, error
 	if err == nil {
 		err = b.on(ctx, "", 0, leave, func(c *conn) error {
 			info, err := c.client.Stat(b.path(f))
-			if err == nil {
-				size <- info.Size()
+			if err != nil {
+				return err
 			}
-			return err
+			size <- info.Size()
+			return possible(info)
 		})
 	}
 	if err != nil {
-		return backend.Info{}, fmt.Errorf("stat %v: %w", f, b.explain(err))
+		return backend.Info{}, fmt.Errorf("stat %v: %w", f, b.failed(ctx, err))
 	}
 	return backend.Info{Name: f.Name, SizeBytes: <-size}, nil
+}
+
+// possible returns an error when the server gives a file a size that none has: a uint64 on the wire, it may come
+// as a negative number.
+func possible(info fs.FileInfo) error {
+	if info.Size() < 0 {
+		return fmt.Errorf("the server gives %s a size of %d bytes", info.Name(), uint64(info.Size()))
+	}
+	return nil
 }
 
 // Remove implements backend.Backend. It syncs the directory for the kinds for which package
@@ -299,7 +344,7 @@ func (b *Backend) Remove(ctx context.Context, f backend.File) error {
 		b.pool.drop(name)
 	}
 	if err != nil {
-		return fmt.Errorf("remove %v: %w", f, b.explain(err))
+		return fmt.Errorf("remove %v: %w", f, b.failed(ctx, err))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +17,8 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/backendtest"
+	"vitrine/repo/backend/linetest"
+	"vitrine/repo/backend/retry"
 	"vitrine/repo/backend/sftp"
 	"vitrine/repo/backend/sftp/sshdtest"
 )
@@ -26,6 +29,10 @@ const plainServer = "VITRINE_TEST_PLAIN_SFTP"
 func TestMain(m *testing.M) {
 	if os.Getenv(plainServer) != "" {
 		servePlain()
+		return
+	}
+	if os.Getenv(hostileServer) != "" {
+		serveHostile()
 		return
 	}
 	code := m.Run()
@@ -95,6 +102,7 @@ func create(t testing.TB, cfg sftp.Config) backend.Backend {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel() // like the other two: they mostly wait
 	s := sshdtest.Start(t)
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return create(t, config(t, s, s.Port, t.TempDir())) })
 }
@@ -115,13 +123,28 @@ func plain(t testing.TB, dir string) sftp.Config {
 	return cfg
 }
 
+func TestUnmounted(t *testing.T) {
+	create := func(t *testing.T, dir string) backend.Backend { return create(t, plain(t, dir)) }
+	open := func(t *testing.T, dir string) backend.Backend {
+		t.Helper()
+		be, err := sftp.Open(t.Context(), plain(t, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return be
+	}
+	backendtest.RunUnmounted(t, true, create, open)
+}
+
 func TestConformanceWithoutExtensions(t *testing.T) {
+	t.Parallel()
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return create(t, plain(t, t.TempDir())) })
 }
 
 // Across a line of 3 ms with one connection, which all calls share; a relative directory begins
 // where the server puts a login.
 func TestConformanceFar(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	s := sshdtest.Start(t, "Subsystem sftp internal-sftp -d "+home)
 	relay := sshdtest.NewRelay(t, s.Addr(), 3*time.Millisecond)
@@ -135,4 +158,32 @@ func TestConformanceFar(t *testing.T) {
 		}
 		return be
 	})
+}
+
+// Nothing of the contract changes on a line that breaks, when calls are made again as the program does.
+func TestConformanceOnBrokenLine(t *testing.T) {
+	t.Parallel()
+	s := sshdtest.Start(t)
+	line := linetest.New(t, s.Addr())
+	line.CutEvery(900 * time.Millisecond) // a connection of ssh takes a quarter of that to be made
+	_, port, err := net.SplitHostPort(line.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backendtest.RunRepeating(t, 8, func(t *testing.T) backend.Backend {
+		cfg := config(t, s, port, t.TempDir())
+		cfg.Connections = 1
+		var be backend.Backend
+		err := retry.Do(t.Context(), retry.Options{Total: time.Minute}, func() (err error) {
+			be, err = sftp.Create(t.Context(), cfg)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return retry.New(be, retry.Options{Total: time.Minute})
+	})
+	if n := line.Cuts(); n < 5 {
+		t.Errorf("%d connections cut: the test shows nothing", n)
+	}
 }

@@ -18,7 +18,8 @@ func EndStuck(rt http.RoundTripper, after time.Duration) http.RoundTripper {
 }
 
 // stuck ends requests that do not move: neither has a byte of the body been taken for sending, nor
-// has the answer begun or brought a byte.
+// has the answer begun or brought a byte. Where that happens the network may have changed, and then the connections
+// that are kept for later are as dead: they are closed, or each would cost a request of its own to be found out.
 type stuck struct {
 	http.RoundTripper
 	after time.Duration
@@ -31,7 +32,7 @@ func (s stuck) CloseIdleConnections() { closeIdle(s.RoundTripper) }
 func (s stuck) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	reason := fmt.Errorf("no byte has moved for %v", s.after)
-	w := &watch{after: s.after, reason: reason, ctxErr: func() error { return context.Cause(ctx) }}
+	w := &watch{after: s.after, reason: reason, ctxErr: func() error { return context.Cause(ctx) }, ended: s.CloseIdleConnections}
 	w.timer = time.AfterFunc(s.after, func() { cancel(reason) })
 	w.end = func() {
 		w.timer.Stop()
@@ -69,6 +70,7 @@ type watch struct {
 	reason error
 	ctxErr func() error
 	end    func() // stops the clock
+	ended  func() // called when the clock has ended the request
 }
 
 func (w *watch) moved() { w.timer.Reset(w.after) }
@@ -76,6 +78,7 @@ func (w *watch) moved() { w.timer.Reset(w.after) }
 // explain says why a request was ended when it was the clock that did it.
 func (w *watch) explain(err error) error {
 	if w.ctxErr() == w.reason {
+		w.ended()
 		return w.reason
 	}
 	return err

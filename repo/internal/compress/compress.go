@@ -16,7 +16,8 @@ import (
 // size.
 var ErrCorrupt = errors.New("compressed bytes are corrupt")
 
-// Level says how hard to try. Each is at least as dense as restic's level of the same name.
+// Level says how hard to try. Each is at least as dense as restic's level of the same name, but for large
+// blobs at Auto that are no text, which are up to 3 % larger than restic's.
 type Level uint8
 
 // The levels, in the words of the command line.
@@ -69,16 +70,19 @@ func New(level Level) *Codec {
 	return c
 }
 
+// Off reports whether Compress never compresses.
+func (c *Codec) Off() bool { return c.level == Off }
+
 // Compress appends src as one zstd frame to dst. It reports false and returns dst unchanged
 // when that does not make it smaller by a worthwhile amount: then src is to be stored as it is.
-// The capacity of dst grows by boundBytes(len(src)) if it has to. The spare capacity of dst must
+// The capacity of dst grows by BoundBytes(len(src)) if it has to. The spare capacity of dst must
 // not overlap src.
 func (c *Codec) Compress(dst, src []byte) ([]byte, bool) {
 	if c.level == Off || len(src) <= worthBytes(len(src)) {
 		return dst, false
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, boundBytes(len(src)))
+	dst = slices.Grow(dst, BoundBytes(len(src)))
 	if c.hopeless(dst[start:], src) {
 		return dst, false
 	}
@@ -93,7 +97,7 @@ func (c *Codec) Compress(dst, src []byte) ([]byte, bool) {
 // level Off (at Auto then): the files it is for, index and snapshots, are always frames. The
 // spare capacity of dst must not overlap src.
 func (c *Codec) CompressAlways(dst, src []byte) []byte {
-	return c.encode.appendFrame(slices.Grow(dst, boundBytes(len(src))), src)
+	return c.encode.appendFrame(slices.Grow(dst, BoundBytes(len(src))), src)
 }
 
 // worthwhile reports whether a frame of so many bytes is better than the plain bytes.
@@ -105,8 +109,8 @@ func worthwhile(frameBytes, plainBytes int) bool {
 // blobs have in the pack header and in the index, and enough to pay for decoding at each read.
 func worthBytes(n int) int { return 8 + n/256 }
 
-// boundBytes is the length of the longest frame that n bytes can become.
-func boundBytes(n int) int { return n + n>>8 + 1024 }
+// BoundBytes is the length of the longest frame that n bytes can become.
+func BoundBytes(n int) int { return n + n>>8 + 1024 }
 
 // trialBytes is the length from which hopeless is worth its time.
 const trialBytes = 128 << 10
@@ -116,7 +120,7 @@ const trialBytes = 128 << 10
 // compressor. Samples alone would not do: the Go module cache's zip files have what can be
 // compressed in one place, their directory, and came out 2.6 % larger, while the second look
 // leaves 0.02 %. A codec at Auto takes 1.1 GB/s of such files on one core, this 2.1 GB/s, and
-// Max 0.25 GB/s. scratch has boundBytes(len(src)) of capacity.
+// Max 0.25 GB/s. scratch has BoundBytes(len(src)) of capacity.
 func (c *Codec) hopeless(scratch, src []byte) bool {
 	const (
 		samples     = 4

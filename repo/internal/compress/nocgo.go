@@ -36,7 +36,7 @@ func newEncoder(level Level) *encoder {
 
 func newTrial() *encoder { return newEncoder(Fastest) }
 
-// appendFrame appends to dst, which has boundBytes(len(src)) of spare capacity.
+// appendFrame appends to dst, which has BoundBytes(len(src)) of spare capacity.
 func (e *encoder) appendFrame(dst, src []byte) []byte { return e.zstd.EncodeAll(src, dst) }
 
 // decoder takes as many calls at a time as there are processors; more wait.

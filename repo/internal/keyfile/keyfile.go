@@ -29,8 +29,7 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/crypto/scrypt"
-
+	"vitrine/repo/internal/scrypt"
 	"vitrine/repo/internal/seal"
 )
 

@@ -59,6 +59,8 @@ const minWork = 3 << 15
 func Calibrate(target time.Duration, memoryBytes int) Params {
 	return calibrate(target, memoryBytes, func(p Params) time.Duration {
 		start := time.Now()
+		// The ordinary implementation on one processor, not ours: the costs are meant for the attacker, and
+		// other clients open the repository too.
 		// The costs are ours and valid; a failure would only make the measurement short.
 		_, _ = scrypt.Key([]byte("calibrate"), make([]byte, saltBytes), p.N, p.R, p.P, 64)
 		return time.Since(start)

@@ -13,6 +13,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -162,6 +163,35 @@ func (k *Key) Open(dst, sealed []byte) ([]byte, error) {
 	encrypt, _ := k.ciphers()
 	cipher.NewCTR(encrypt, sealed[:ivBytes]).XORKeyStream(dst[start:], text)
 	return dst, nil
+}
+
+// ErrDiffers says that sealed bytes are sound, but not those of the plain bytes they should be.
+var ErrDiffers = errors.New("plain bytes differ")
+
+// verifyBuffers hold what Verify decrypts at a time, so little that it stays in the nearest cache.
+var verifyBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }}
+
+// Verify returns nil when Open would return exactly plain, else ErrMAC or ErrDiffers.
+func (k *Key) Verify(sealed, plain []byte) error {
+	text, err := k.check(sealed)
+	if err != nil {
+		return err
+	}
+	if len(text) != len(plain) {
+		return fmt.Errorf("%d bytes, want %d: %w", len(text), len(plain), ErrDiffers)
+	}
+	buf := verifyBuffers.Get().(*[16 << 10]byte)
+	defer verifyBuffers.Put(buf)
+	encrypt, _ := k.ciphers()
+	stream := cipher.NewCTR(encrypt, sealed[:ivBytes])
+	for at := 0; at < len(text); at += len(buf) {
+		n := min(len(buf), len(text)-at)
+		stream.XORKeyStream(buf[:n], text[at:at+n])
+		if !bytes.Equal(buf[:n], plain[at:at+n]) {
+			return fmt.Errorf("byte %d or one soon after it: %w", at, ErrDiffers)
+		}
+	}
+	return nil
 }
 
 // OpenInPlace checks sealed and decrypts it where it stands: the plain bytes returned alias

@@ -186,3 +186,40 @@ func macOf(k *Key, iv, text []byte) []byte {
 	poly1305.Sum(&t.mac, text, &t.key)
 	return bytes.Clone(t.mac[:])
 }
+
+func TestVerify(t *testing.T) {
+	k := NewKey()
+	for _, n := range []int{0, 1, 63, 16 << 10, 16<<10 + 1, 50_000} {
+		plain := make([]byte, n)
+		for i := range plain {
+			plain[i] = byte(i * 7)
+		}
+		sealed := k.Seal(nil, plain)
+		if err := k.Verify(sealed, plain); err != nil {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		for at := range len(sealed) {
+			if n > 100 && at%977 != 0 {
+				continue
+			}
+			sealed[at] ^= 4
+			if err := k.Verify(sealed, plain); !errors.Is(err, ErrMAC) {
+				t.Errorf("%d bytes, sealed byte %d changed: %v", n, at, err)
+			}
+			sealed[at] ^= 4
+		}
+		for at := range len(plain) {
+			if n > 100 && at%977 != 0 && at != n-1 {
+				continue
+			}
+			plain[at] ^= 4
+			if err := k.Verify(sealed, plain); !errors.Is(err, ErrDiffers) {
+				t.Errorf("%d bytes, plain byte %d changed: %v", n, at, err)
+			}
+			plain[at] ^= 4
+		}
+		if err := k.Verify(sealed, append(plain, 0)); !errors.Is(err, ErrDiffers) {
+			t.Errorf("%d bytes and one more: %v", n, err)
+		}
+	}
+}

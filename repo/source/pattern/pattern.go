@@ -69,7 +69,7 @@ func Compile(patterns []string, fold bool) (*List, error) {
 	for _, p := range patterns {
 		r, ok, err := compile(p, fold)
 		if err != nil {
-			return nil, fmt.Errorf("exclude pattern %q: %w", p, err)
+			return nil, fmt.Errorf("pattern %q: %w", p, err)
 		}
 		if ok {
 			l.rules = append(l.rules, r)
@@ -215,6 +215,16 @@ func (l *List) ExcludedIn(st State, name string) bool {
 		r := &l.rules[i]
 		if r.step(st[i], name)&r.accepted() != 0 {
 			return !r.negated
+		}
+	}
+	return false
+}
+
+// Leads reports whether something below the directory whose state is st may be matched.
+func (l *List) Leads(st State) bool {
+	for i, positions := range st {
+		if positions != 0 && !l.rules[i].negated {
+			return true
 		}
 	}
 	return false

@@ -41,6 +41,15 @@ func Start(t testing.TB, remote string, args ...string) *Server {
 	return s
 }
 
+// Addr is host and port of the server.
+func (s *Server) Addr() string {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return u.Host
+}
+
 // Stop ends the server at once, as a crash does.
 func (s *Server) Stop() {
 	s.cmd.Process.Kill()
@@ -50,11 +59,7 @@ func (s *Server) Stop() {
 // Restart starts a stopped server again, at the same address.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.run(u.Host)
+	s.run(s.Addr())
 }
 
 // run starts the process and returns its URL.

@@ -60,26 +60,39 @@ func StartOn(t testing.TB, drive string, settings ...string) *Server {
 	}
 }
 
-// StartCluster runs so many servers that keep their objects together, one drive each below dir, which
+// Host is where a server of a cluster runs.
+type Host struct {
+	Addr    string                        // host:port
+	Command func(argv ...string) []string // returns the command line that runs another one there; nil: as it is
+}
+
+// StartCluster runs servers that keep their objects together, one on each host, with one drive each below dir, which
 // must be on no root file system or tolerate MINIO_CI_CD. Of four one may be away for writes and two for reads.
-func StartCluster(t testing.TB, dir string, servers int) []*Server {
+func StartCluster(t testing.TB, dir string, hosts ...Host) []*Server {
 	t.Helper()
 	program := Program(t)
 	var all []*Server
 	var drives []string
-	for i := range servers {
-		all = append(all, &Server{Addr: freeAddr(t)})
-		drives = append(drives, fmt.Sprintf("http://%s%s/drive%d", all[i].Addr, dir, i))
+	for i, h := range hosts {
+		all = append(all, &Server{Addr: h.Addr})
+		drives = append(drives, fmt.Sprintf("http://%s%s/drive%d", h.Addr, dir, i))
 	}
-	results := make(chan error, servers)
-	for _, s := range all {
+	results := make(chan error, len(hosts))
+	for i, s := range all {
 		settings := []string{
 			"MINIO_CI_CD=1", // drives may be on one device
 			// Inside a container, which a CI is, a server takes no loopback address for its own unless it is told.
 			"_MINIO_SERVER_LOCAL=" + s.Addr,
 		}
 		home := t.TempDir()
-		s.cmd = func() *exec.Cmd { return command(program, s.Addr, home, settings, drives...) }
+		s.cmd = func() *exec.Cmd {
+			cmd := command(program, s.Addr, home, settings, drives...)
+			if there := hosts[i].Command; there != nil {
+				cmd.Args = there(cmd.Args...)
+				cmd.Path, cmd.Err = exec.LookPath(cmd.Args[0])
+			}
+			return cmd
+		}
 		go func() { results <- s.run("/minio/health/cluster") }() // none is ready alone
 	}
 	var errs []error
@@ -101,7 +114,7 @@ func (s *Server) Stop() { s.stop() }
 // Restart starts a stopped server again, with the same address and objects.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	if err := s.run("/minio/health/live"); err != nil {
+	if err := s.run("/minio/health/cluster"); err != nil { // "live" comes before it knows the other ones
 		t.Fatal(err)
 	}
 }
@@ -211,7 +224,7 @@ func Setenv(t testing.TB) {
 		"AWS_DEFAULT_REGION": "", "AWS_REGION": "", "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "",
 		"MINIO_ROOT_USER": "", "MINIO_ROOT_PASSWORD": "", "MINIO_ACCESS_KEY": "", "MINIO_SECRET_KEY": "",
-		"RESTIC_AWS_ASSUME_ROLE_ARN": "",
+		"RESTIC_AWS_ASSUME_ROLE_ARN": "", "AWS_CA_BUNDLE": "",
 	} {
 		t.Setenv(name, value)
 	}

@@ -4,12 +4,16 @@ package sshdtest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -22,16 +26,17 @@ type Server struct {
 	Port string // on 127.0.0.1
 	Dir  string // with all files of the server and of its client
 
-	t   testing.TB
-	cmd *exec.Cmd
-	log bytes.Buffer // read only after the process has ended
+	t      testing.TB
+	config []string
+	cmd    *exec.Cmd
+	log    bytes.Buffer // read only after the process has ended
 }
 
 // Start starts a server, which ends with the test. Lines of config are put before its own, so that they
 // count: of a keyword that comes twice sshd takes the first.
 func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
-	s := &Server{Dir: t.TempDir(), t: t}
+	s := &Server{Dir: t.TempDir(), t: t, config: config}
 	s.keygen("host")
 	s.keygen("user")
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
@@ -40,7 +45,7 @@ func Start(t testing.TB, config ...string) *Server {
 	s.copy("user.pub", "authorized")
 	for range 5 { // somebody else may take the port first
 		s.Port = freePort(t)
-		if s.run(config) {
+		if s.run() {
 			s.trust("host.pub")
 			t.Cleanup(s.Stop)
 			return s
@@ -50,8 +55,8 @@ func Start(t testing.TB, config ...string) *Server {
 	return nil
 }
 
-func (s *Server) run(config []string) bool {
-	lines := append(append([]string(nil), config...),
+func (s *Server) run() bool {
+	lines := append(append([]string(nil), s.config...),
 		"ListenAddress 127.0.0.1:"+s.Port,
 		"HostKey "+s.path("host"),
 		"AuthorizedKeysFile "+s.path("authorized"),
@@ -63,7 +68,7 @@ func (s *Server) run(config []string) bool {
 		"PermitRootLogin prohibit-password",
 		"MaxStartups 100",
 	)
-	if !strings.Contains(strings.Join(config, "\n"), "Subsystem ") { // sshd takes no second one
+	if !strings.Contains(strings.Join(s.config, "\n"), "Subsystem ") { // sshd takes no second one
 		lines = append(lines, "Subsystem sftp internal-sftp")
 	}
 	s.write("sshd_config", strings.Join(lines, "\n")+"\n")
@@ -92,6 +97,52 @@ func (s *Server) Stop() {
 		s.cmd.Process.Signal(os.Kill)
 		s.cmd.Wait()
 	}
+}
+
+// Kill ends the server and all sessions at once, as a crash of the machine does.
+func (s *Server) Kill() {
+	s.t.Helper()
+	sessions, err := descendants(s.cmd.Process.Pid)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Stop() // first, so that no new session begins
+	for _, pid := range sessions {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			s.t.Fatalf("kill a session: %v", err)
+		}
+	}
+}
+
+// Restart starts a server that was stopped or killed again, on the same port.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if !s.run() {
+		s.t.Fatalf("sshd does not start again:\n%s", s.log.String())
+	}
+}
+
+// descendants returns the children of a process, and theirs.
+func descendants(pid int) ([]int, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return nil, nil // it has ended
+	} else if err != nil {
+		return nil, fmt.Errorf("list the children of process %d: %w", pid, err)
+	}
+	var all []int
+	for _, field := range strings.Fields(string(content)) {
+		child, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, fmt.Errorf("list the children of process %d: %w", pid, err)
+		}
+		below, err := descendants(child)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, child), below...)
+	}
+	return all, nil
 }
 
 // Addr is where the server listens.

@@ -1,0 +1,278 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"vitrine/repo/snapshot"
+)
+
+// dir is a directory of the target while it is worked on.
+type dir struct {
+	*run
+	up       *dir
+	node     *snapshot.Node // nil for the target itself
+	selected bool           // false: it only leads to something that is
+	at       spot
+	names    []snapshot.Node // what the snapshot has in it, once it is known
+	known    bool
+
+	// Used by the walk only, until the last entry is done.
+	opened, cleaned bool
+	err             error // of open
+	fd              int
+	fresh           bool // made by this run: nothing else is in it
+	absent          bool // in a dry run: it is not there
+	failed          bool // its entries could not be read
+
+	left atomic.Int32 // entries that are not done, and one for the walk
+}
+
+// path returns where it is, for messages.
+func (d *dir) path() string {
+	if d.up == nil {
+		return d.Target
+	}
+	return d.up.join(d.node.Name)
+}
+
+func (d *dir) join(name string) string { return filepath.Join(d.path(), name) }
+
+// rel returns the names that lead to it from the target.
+func (d *dir) rel() []string {
+	if d.up == nil {
+		return nil
+	}
+	return append(d.up.rel(), d.node.Name)
+}
+
+// open makes and opens it, and those above it, unless that is done. An error was told already.
+func (d *dir) open() error {
+	if d.opened {
+		return d.err
+	}
+	d.opened, d.fd = true, -1
+	if d.err = d.up.open(); d.err != nil {
+		return d.err
+	}
+	if d.up.absent {
+		d.absent = true
+		return nil
+	}
+	if d.err = d.make(); d.err != nil {
+		d.run.failed(d.path(), fmt.Errorf("make the directory: %w", d.err))
+		return d.err
+	}
+	d.cleanOnce()
+	return nil
+}
+
+// make is open without those above.
+func (d *dir) make() (err error) {
+	name := d.node.Name
+	if d.DryRun {
+		if d.fd, err = openDir(d.up.fd, name, false); err != nil {
+			d.absent, d.fd = true, -1
+		}
+		return nil
+	}
+	err = mkdir(d.up.fd, name)
+	if err == unix.EEXIST {
+		d.fd, err = openDir(d.up.fd, name, false)
+		if err == nil || err != unix.ENOTDIR && err != unix.ELOOP {
+			return err
+		}
+		if d.Overwrite == Never {
+			return fmt.Errorf("something that is no directory is there: %w", unix.EEXIST)
+		}
+		if err = unix.Unlinkat(d.up.fd, name, 0); err == nil {
+			err = mkdir(d.up.fd, name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	d.fresh = true
+	d.fd, err = openDir(d.up.fd, name, false)
+	return err
+}
+
+// cleanOnce does what Options.Delete asks for in a directory that was there.
+func (d *dir) cleanOnce() {
+	if !d.Delete || d.cleaned || d.fresh || d.fd < 0 || !d.known {
+		return
+	}
+	d.cleaned = true
+	names, err := list(d.fd)
+	if err != nil {
+		d.run.failed(d.path(), fmt.Errorf("list the directory: %w", err))
+		return
+	}
+	for _, name := range names {
+		_, wanted := slices.BinarySearchFunc(d.names, name, func(n snapshot.Node, name string) int { return strings.Compare(n.Name, name) })
+		if wanted || !d.Select.selects(d.Select.enter(d.at, name)) {
+			continue
+		}
+		d.remove(d.fd, name, d.join(name))
+	}
+}
+
+// remove deletes an entry and all below it.
+func (d *dir) remove(dirfd int, name, path string) {
+	var st unix.Stat_t
+	err := lstat(dirfd, name, &st)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err = d.removeBelow(dirfd, name, path)
+		if err == nil && !d.DryRun {
+			err = unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+		}
+	} else if err == nil && !d.DryRun {
+		err = unix.Unlinkat(dirfd, name, 0)
+	}
+	if err != nil {
+		d.run.failed(path, fmt.Errorf("delete: %w", err))
+		return
+	}
+	d.deleted.Add(1)
+	d.Reporter.Done(Item{Path: path, Action: Deleted})
+}
+
+func (d *dir) removeBelow(dirfd int, name, path string) error {
+	fd, err := openDir(dirfd, name, false)
+	if err != nil {
+		return err
+	}
+	defer closeFD(fd)
+	names, err := list(fd)
+	for _, name := range names {
+		d.remove(fd, name, filepath.Join(path, name))
+	}
+	return err
+}
+
+// entryDone is called once for each entry, and by the walk; the last call finishes the directory.
+func (d *dir) entryDone(ctx context.Context) {
+	if d.left.Add(-1) > 0 || d.up == nil {
+		return
+	}
+	if (d.selected || d.fresh) && d.err == nil && ctx.Err() == nil { // one that was made to hold what is selected, too
+		d.finish()
+	}
+	if d.opened {
+		closeFD(d.fd)
+	}
+	d.up.entryDone(ctx)
+}
+
+// finish gives the directory its metadata and tells of it.
+func (d *dir) finish() {
+	action := Restored
+	if !d.fresh && !d.absent {
+		action = Unchanged
+	}
+	if !d.DryRun && (d.fresh || d.Overwrite != Never) {
+		if err := d.attributes(descriptor(d.fd), d.node, !d.fresh); err != nil {
+			d.run.failed(d.path(), err)
+		}
+	}
+	if !d.failed {
+		d.run.done(d.path(), d.node, action)
+	}
+}
+
+// special makes a link, a device or a FIFO.
+func (r *run) special(d *dir, n *snapshot.Node, path string) (ok bool) {
+	action, err := r.makeSpecial(d, n)
+	if err != nil {
+		r.failed(path, err)
+		return false
+	}
+	r.done(path, n, action)
+	return true
+}
+
+func (r *run) makeSpecial(d *dir, n *snapshot.Node) (Action, error) {
+	var st unix.Stat_t
+	action := Restored
+	if !d.absent && !d.fresh {
+		switch err := lstat(d.fd, n.Name, &st); {
+		case err == nil:
+			if r.stays(n, &st) {
+				return Unchanged, nil
+			}
+			action = Updated
+			if sameSpecial(d.fd, n, &st) {
+				action = Unchanged
+			}
+		case err != unix.ENOENT:
+			return 0, err
+		}
+	}
+	if n.Type == snapshot.Socket || n.Type == snapshot.Irregular {
+		return action, nil // programs make their sockets themselves
+	}
+	if r.DryRun {
+		return action, nil
+	}
+	if action != Unchanged {
+		if action == Updated {
+			if err := removeName(d.fd, n.Name, &st); err != nil {
+				return 0, fmt.Errorf("remove what is there: %w", err)
+			}
+		}
+		if err := makeNode(d.fd, n); err != nil {
+			return 0, fmt.Errorf("make the %v: %w", n.Type, err)
+		}
+	}
+	return action, r.attributes(named(d.fd, n.Name), n, action == Unchanged)
+}
+
+// stays reports whether what is there, of which st tells, is to stay as it is.
+func (r *run) stays(n *snapshot.Node, st *unix.Stat_t) bool {
+	switch r.Overwrite {
+	case Never:
+		return true
+	case IfNewer:
+		sec, nsec := st.Mtim.Unix()
+		return !n.ModTime.After(unixTime(sec, nsec))
+	}
+	return false
+}
+
+// makeNode makes the entry without its metadata. Nobody but the owner may use it before it has them.
+func makeNode(dirfd int, n *snapshot.Node) error {
+	switch n.Type {
+	case snapshot.Symlink:
+		return unix.Symlinkat(n.LinkTarget, dirfd, n.Name)
+	case snapshot.Dev:
+		return unix.Mknodat(dirfd, n.Name, unix.S_IFBLK|0o600, int(n.Device))
+	case snapshot.CharDev:
+		return unix.Mknodat(dirfd, n.Name, unix.S_IFCHR|0o600, int(n.Device))
+	case snapshot.Fifo:
+		return unix.Mknodat(dirfd, n.Name, unix.S_IFIFO|0o600, 0)
+	}
+	return fmt.Errorf("unknown type %v: %w", n.Type, fs.ErrInvalid)
+}
+
+// sameSpecial reports whether the entry there is what the node describes, but for metadata.
+func sameSpecial(dirfd int, n *snapshot.Node, st *unix.Stat_t) bool {
+	switch n.Type {
+	case snapshot.Symlink:
+		target, err := readlink(dirfd, n.Name)
+		return err == nil && target == n.LinkTarget
+	case snapshot.Dev:
+		return st.Mode&unix.S_IFMT == unix.S_IFBLK && st.Rdev == n.Device
+	case snapshot.CharDev:
+		return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == n.Device
+	case snapshot.Fifo:
+		return st.Mode&unix.S_IFMT == unix.S_IFIFO
+	}
+	return false
+}
