@@ -204,7 +204,8 @@ func (n normaliser) stream(s *side, numbers map[string]string, all []any) []any 
 		}
 	}
 	// Files are told of in the order in which they are done.
-	slices.SortStableFunc(files, func(x, y any) int { return strings.Compare(fmt.Sprint(x), fmt.Sprint(y)) })
+	item := func(v any) string { return fmt.Sprint(v.(map[string]any)["item"]) }
+	slices.SortStableFunc(files, func(x, y any) int { return strings.Compare(item(x), item(y)) })
 	return append(files, out...)
 }
 
