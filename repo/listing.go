@@ -39,7 +39,8 @@ type lister struct {
 	alone bool          // an exclusive lock is held: there is nobody to look for
 	kick  chan struct{} // holds a token when something was noted that run has not looked at
 
-	learned atomic.Bool // a look has found index files: blobs that are packed may be known by now
+	learned atomic.Bool                               // a look has found index files: blobs that are packed may be known by now
+	others  atomic.Pointer[func(ctx context.Context)] // see Writer.OnOthers; nil while there is none
 
 	mu    sync.Mutex       // guards the fields below
 	packs []indexfile.Pack // durable, in no index file
@@ -98,7 +99,8 @@ const (
 // run lists packs as they become due, until working ends. What is left then is the caller's to flush.
 // ctx, which ends later or never, is that of the index files: one on its way is not given up.
 func (l *lister) run(ctx, working context.Context) error {
-	looks := 0 // left until the run is alone
+	looks := 0             // left until the run is alone
+	var told time.Duration // the age of the run when others was called
 	var again <-chan time.Time
 	for {
 		select {
@@ -113,6 +115,11 @@ func (l *lister) run(ctx, working context.Context) error {
 			}
 		}
 		if !l.alone && l.look(working) {
+			age := time.Since(l.began)
+			if fn := l.others.Load(); fn != nil && (looks == 0 || age > 2*told) {
+				(*fn)(working)
+				told = age
+			}
 			looks = looksInVain
 		}
 		if again = nil; looks > 0 {

@@ -186,3 +186,50 @@ func TestLookFindsWhatOthersList(t *testing.T) {
 		}
 	})
 }
+
+// Who asks is told of others when there were none before, and then ever less often.
+func TestOnOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := listingRepo(t)
+		defer r.Close()
+		l := newLister(r)
+		w := &Writer{lister: l}
+		calls := 0
+		w.OnOthers(func(context.Context) { calls++ })
+		working, done := context.WithCancel(t.Context())
+		defer done()
+		go l.run(t.Context(), working)
+		seed := uint64(0)
+		// store has us store something each second, and another client as well.
+		store := func(d time.Duration, others bool) {
+			for range int(d.Seconds()) {
+				seed++
+				l.note(packOf(seed, 1))
+				if others {
+					if _, err := r.SaveFile(t.Context(), backend.Index, indexfile.Append(nil, []indexfile.Pack{packOf(1<<32+seed, 1)})); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+		}
+		for _, step := range []struct {
+			time        time.Duration
+			others      bool
+			least, most int // calls
+		}{
+			{time.Minute, false, 0, 0},
+			{5 * time.Second, true, 1, 1},
+			{50 * time.Second, true, 0, 0},
+			{10 * time.Minute, true, 3, 4}, // 2, 4, 8 minutes old
+			{30 * time.Minute, false, 0, 0},
+			{10 * time.Minute, true, 1, 1},
+		} {
+			calls = 0
+			if store(step.time, step.others); calls < step.least || calls > step.most {
+				t.Errorf("%v old, others %v: called %d times, want %d to %d", time.Duration(seed)*time.Second, step.others, calls, step.least, step.most)
+			}
+		}
+	})
+}

@@ -45,6 +45,11 @@ type Writer struct {
 	buffers  packBuffers
 }
 
+// OnOthers has fn called when another client turns out to store data at the same time: when a look at the index files finds
+// new ones of others after some that did not, and from then on each time that this scope is twice as old. fn
+// runs beside the uploads, one call at a time; its ctx ends with the scope.
+func (w *Writer) OnOthers(fn func(ctx context.Context)) { w.lister.others.Store(&fn) }
+
 // claims is one shard of the blobs that this scope has stored or is storing.
 type claims struct {
 	mu  sync.Mutex

@@ -45,7 +45,7 @@ func Run(ctx context.Context, r *repo.Repository, o Options) (Result, error) {
 	}
 	deal, err := a.prepare(ctx, r, &o, sn, &res)
 	if err == nil {
-		err = a.write(ctx, r, &o, deal)
+		err = a.write(ctx, r, &o, &res, deal)
 	}
 	res.Errors = int(a.errors.Load())
 	a.counts.summary(&res.Summary)
@@ -100,7 +100,6 @@ func newRun(r *repo.Repository, o *Options) *run {
 		nodes:       source.NewNodeMaker(o.WithAtime),
 		rep:         o.Reporter,
 		log:         o.Log,
-		backwards:   o.Backwards,
 		ignoreInode: o.IgnoreInode,
 		ignoreCtime: o.IgnoreCtime || o.IgnoreInode,
 		jobs:        make(chan job, queuedGroups*o.ReadConcurrency),
@@ -151,7 +150,8 @@ func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *s
 	if err != nil {
 		return nil, err
 	}
-	w := &walker{filter: o.Filter, log: o.Log, groups: max(4, min(groupEntries, 256/o.ReadConcurrency)), backwards: o.Backwards}
+	w := &walker{filter: o.Filter, log: o.Log, groups: max(4, min(groupEntries, 256/o.ReadConcurrency)), backwards: &a.backwards}
+	a.backwards.Store(o.Backwards)
 	guess := res.Parent
 	if guess != nil && !coversAll(guess, sn.Paths) {
 		guess = nil // there is more
@@ -190,7 +190,7 @@ func absolute(path string) string {
 }
 
 // write runs the backup in a write scope, or in a dry one.
-func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal func(context.Context)) error {
+func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Result, deal func(context.Context)) error {
 	work := func(ctx context.Context, store Store) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
@@ -208,6 +208,10 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, deal fu
 		return work(ctx, &dryStore{repo: r, claimed: make(map[blob.Handle]struct{})})
 	}
 	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
+		if o.Direction != nil {
+			stop := a.keepDirection(ctx, w, o.Direction, res.Parent == nil)
+			defer stop()
+		}
 		return work(ctx, w)
 	})
 }

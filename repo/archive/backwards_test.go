@@ -2,11 +2,16 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -15,6 +20,7 @@ import (
 	"vitrine/repo/backend/mem"
 	"vitrine/repo/chunker"
 	"vitrine/repo/repotest"
+	"vitrine/repo/snapshot"
 	"vitrine/repo/source"
 	"vitrine/repo/source/sourcetest"
 )
@@ -38,6 +44,12 @@ func (v *told) files(_ context.Context, g group) error {
 	}
 	v.words = append(v.words, word)
 	return nil
+}
+
+func newWalker(groups int, backwards bool) *walker {
+	w := &walker{groups: groups, backwards: new(atomic.Bool), log: slog.New(slog.DiscardHandler)}
+	w.backwards.Store(backwards)
+	return w
 }
 
 // A walk in either direction, with targets inside of targets.
@@ -71,7 +83,7 @@ func TestWalkInBothDirections(t *testing.T) {
 			if backwards {
 				want = tc.reverse
 			}
-			w := &walker{groups: 2, backwards: backwards, log: slog.New(slog.DiscardHandler)}
+			w := newWalker(2, backwards)
 			v := &told{}
 			check(t, w.root(t.Context(), plan, v))
 			if diff := cmp.Diff(want, v.words); diff != "" {
@@ -85,7 +97,7 @@ func TestWalkInBothDirections(t *testing.T) {
 func TestNoDirectoryBackwards(t *testing.T) {
 	dir := tree(t, map[string]string{"a": "", "b": "", "c": ""})
 	for _, backwards := range []bool{false, true} {
-		w := &walker{groups: 10, backwards: backwards, log: slog.New(slog.DiscardHandler)}
+		w := newWalker(10, backwards)
 		at, err := w.waypoint(dir)
 		check(t, err)
 		v := &told{}
@@ -134,4 +146,128 @@ func TestBackwardsIsTheSameSnapshot(t *testing.T) {
 		t.Errorf("tree %s forwards, %s backwards", a.Snapshot.Tree.Short(), b.Snapshot.Tree.Short())
 	}
 	compareSummaries(t, a.Summary, b.Summary)
+}
+
+// turning visits what told does, and turns the walk after some of its words.
+type turning struct {
+	told
+	w  *walker
+	at []int
+}
+
+func (v *turning) files(ctx context.Context, g group) error {
+	err := v.told.files(ctx, g)
+	if slices.Contains(v.at, len(v.words)) {
+		v.w.backwards.Store(!v.w.backwards.Load())
+	}
+	return err
+}
+
+// A walk that turns takes what is left from the other end, in each of the directories that it is in.
+func TestWalkTurns(t *testing.T) {
+	dir := tree(t, map[string]string{
+		"s/a1": "", "s/a2": "", "s/a3": "", "s/b/f1": "", "s/b/f2": "", "s/b/f3": "", "s/b/g/x": "", "s/c1": "", "s/d/y": "", "t": "",
+	})
+	t.Chdir(dir)
+	for _, tc := range []struct {
+		targets []string
+		at      []int
+		want    []string
+	}{
+		{[]string{"s", "t"}, []int{1}, []string{
+			"s: a1", "s/d: y", "s/d/", "s: c1", "s/b/g: x", "s/b/g/", "s/b: f3", "s/b: f2", "s/b: f1", "s/b/", "s: a3", "s: a2", "s/", ": t",
+		}},
+		{[]string{"s", "t"}, []int{4, 8}, []string{
+			"s: a1", "s: a2", "s: a3", "s/b: f1", "s/b/g: x", "s/b/g/", "s/b: f3", "s/b: f2", "s/b/", "s: c1", "s/d: y", "s/d/", "s/", ": t",
+		}},
+	} {
+		plan, err := source.Plan(tc.targets)
+		check(t, err)
+		w := newWalker(1, false)
+		v := &turning{w: w, at: tc.at}
+		check(t, w.root(t.Context(), plan, v))
+		if diff := cmp.Diff(tc.want, v.words); diff != "" {
+			t.Errorf("%q, turned at %v (-want +got):\n%s", tc.targets, tc.at, diff)
+		}
+	}
+}
+
+// turner is a Reporter that turns the walk by chance.
+type turner struct {
+	silent
+	run *run
+}
+
+func (t turner) Done(Item) {
+	if rand.IntN(20) == 0 {
+		t.run.backwards.Store(rand.IntN(2) == 0)
+	}
+}
+
+// However often a walk turns, the snapshot is the same.
+func TestTurningIsTheSameSnapshot(t *testing.T) {
+	many := map[string]string{}
+	for i := range 700 {
+		many[fmt.Sprintf("s/many/%03d", i)] = fmt.Sprint(i)
+		many[fmt.Sprintf("s/dirs/%03d/f", i)] = fmt.Sprint(i)
+	}
+	for i := range 30 {
+		many[fmt.Sprintf("s%02d/f", i)] = fmt.Sprint(i)
+	}
+	dir := tree(t, many)
+	sourcetest.MakeZoo(t, filepath.Join(dir, "s/zoo"))
+	t.Chdir(dir)
+	r, _ := repotest.New(t, 2)
+	targets := []string{"s", "s/zoo"}
+	for i := range 30 {
+		targets = append(targets, fmt.Sprintf("s%02d", i))
+	}
+	want := ours(t, r, Options{Targets: targets, DryRun: true})
+	for range 10 {
+		o := withDefaults(Options{Targets: targets, Force: true, DryRun: true})
+		a := newRun(r, &o)
+		a.rep = turner{run: a}
+		var sn snapshot.Snapshot
+		var res Result
+		deal, err := a.prepare(t.Context(), r, &o, &sn, &res)
+		check(t, err)
+		check(t, a.write(t.Context(), r, &o, &res, deal))
+		if *a.root != *want.Snapshot.Tree {
+			t.Fatalf("tree %s, want %s", a.root.Short(), want.Snapshot.Tree.Short())
+		}
+	}
+}
+
+// A first backup asks for its direction in its first seconds, and goes that way; one with a parent does not ask.
+func TestDirectionIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := repotest.New(t, 2)
+		for _, tc := range []struct {
+			first bool
+			asked int
+		}{{true, 3}, {false, 0}} {
+			o := withDefaults(Options{})
+			a := newRun(r, &o)
+			asked := 0
+			direction := func(context.Context) (bool, error) {
+				if asked++; asked == 3 {
+					return false, errors.New("no answer")
+				}
+				return asked == 2, nil
+			}
+			check(t, r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
+				stop := a.keepDirection(ctx, w, direction, tc.first)
+				time.Sleep(1500 * time.Millisecond)
+				if a.backwards.Load() {
+					t.Error("backwards at once")
+				}
+				time.Sleep(time.Minute)
+				stop()
+				return nil
+			}))
+			if asked != tc.asked || a.backwards.Load() != tc.first {
+				t.Errorf("first %v: asked %d times, backwards %v", tc.first, asked, a.backwards.Load())
+			}
+		}
+	})
 }

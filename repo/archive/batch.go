@@ -38,7 +38,7 @@ const maxPooledBatch = 256 << 10
 
 func (r *run) newBatch(g group, d *dir) *batch {
 	b := r.batches.Get().(*batch)
-	b.group, b.dir, b.slot = g, d, d.nextSlot()
+	b.group, b.dir, b.slot = g, d, d.nextSlot(g.back)
 	b.at.retain()
 	if cap(b.results) < len(g.entries) {
 		b.results = make([]encoded, len(g.entries))
@@ -74,19 +74,21 @@ func newWork() *work {
 // batch takes in the entries of a batch. It lets go of b also when ctx has ended.
 func (r *run) batch(ctx context.Context, b *batch, w *work) {
 	w.b, w.counts = b, counts{}
-	old := oldNodes(r.parent.load(ctx, b.dir.old))
-	find := old.find
-	if !r.backwards {
-		old = old.from(b.nameOf(0))
-		find = old.next
-	}
-	for i := range inOrder(r.backwards, b.entries) {
+	old := oldNodes(r.parent.load(ctx, b.dir.old)).from(b.nameOf(0))
+	for i, back := range ends(&r.backwards, len(b.entries)) {
 		if ctx.Err() != nil {
 			break
 		}
-		if wanted(r.filter, &b.group, b.entries[i].Name) {
-			r.entry(ctx, i, find(b.nameOf(i)), w)
+		if !wanted(r.filter, &b.group, b.entries[i].Name) {
+			continue
 		}
+		var node *snapshot.Node
+		if name := b.nameOf(i); back {
+			node = old.find(name)
+		} else {
+			node = old.next(name)
+		}
+		r.entry(ctx, i, node, w)
 	}
 	if ctx.Err() == nil {
 		r.saveSmall(ctx, w)

@@ -13,11 +13,11 @@ const maxPooledTree = 1 << 20
 
 // dir is a directory of the new snapshot whose tree is not saved yet.
 //
-// The walk deals out consecutive slots, one for each batch of files and each subdirectory, so that
-// the order of slots is the order of names. Slots are filled in any order, by whoever is done;
-// what is next in order goes straight into the tree's JSON, the rest waits. The goroutine
-// that fills the last slot saves the tree and fills the directory's own slot further up.
-// Of a walk that goes backwards all slots wait for the last one, which has the first names.
+// The walk deals out slots, one for each batch of files and each subdirectory: 0, 1, … from the front of the directory,
+// -1, -2, … from its back. In the tree come the former in ascending order, and then the latter, so that the
+// order is that of the names. Slots are filled in any order, by whoever is done;
+// what is next in order goes straight into the tree's JSON, the rest waits, slots from the back till all are
+// there. The goroutine that fills the last slot saves the tree and fills the directory's own slot further up.
 type dir struct {
 	up   *dir // nil at the root
 	slot int  // in up
@@ -25,13 +25,13 @@ type dir struct {
 	node snapshot.Node // Subtree is added at the end
 	old  *oldDir       // the same directory in the parent snapshot
 
-	dealt int // slots dealt out; the walk's own
+	front, back int // slots dealt out; the walk's own
 
 	mu      sync.Mutex // guards the fields below
 	tree    snapshot.TreeEncoder
 	filled  int          // slots in tree
 	waiting map[int]slot // filled ahead of the order
-	slots   int          // all of them, or -1 while the walk is in the directory
+	slots   int          // all of them, or -1 while the walk is in the directory; then front and back stay as they are
 	err     error        // of the first node that the tree refused
 }
 
@@ -48,9 +48,13 @@ type encoded struct {
 }
 
 // nextSlot is called by the walk only.
-func (d *dir) nextSlot() int {
-	d.dealt++
-	return d.dealt - 1
+func (d *dir) nextSlot(back bool) int {
+	if back {
+		d.back++
+		return -d.back
+	}
+	d.front++
+	return d.front - 1
 }
 
 // fill fills slot i, which is then no longer the caller's. It returns true when the directory is
@@ -58,28 +62,27 @@ func (d *dir) nextSlot() int {
 func (r *run) fill(d *dir, i int, s slot) (complete bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if r.backwards || i != d.filled {
+	if i != d.filled {
 		if d.waiting == nil {
 			d.waiting = make(map[int]slot)
 		}
 		d.waiting[i] = s
-		return r.turn(d)
+		return r.complete(d)
 	}
 	for ok := true; ok; s, ok = d.waiting[d.filled] {
 		delete(d.waiting, d.filled)
 		r.append(d, s)
 	}
-	return d.filled == d.slots
+	return r.complete(d)
 }
 
-// turn puts the slots of a walk that goes backwards into the tree once all are there; then it returns
-// true. The caller holds d.mu.
-func (r *run) turn(d *dir) bool {
-	if !r.backwards || len(d.waiting) != d.slots {
+// complete reports whether all slots are filled, and puts those from the back into the tree then. The caller holds d.mu.
+func (r *run) complete(d *dir) bool {
+	if d.slots != d.filled+len(d.waiting) {
 		return false
 	}
-	for i := d.slots - 1; i >= 0; i-- {
-		r.append(d, d.waiting[i])
+	for i := range len(d.waiting) { // all are from the back
+		r.append(d, d.waiting[i-d.back])
 	}
 	d.waiting = nil
 	return true
@@ -108,8 +111,8 @@ func (r *run) append(d *dir, s slot) {
 func (r *run) left(d *dir) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.slots = d.dealt
-	return r.turn(d) || d.filled == d.slots
+	d.slots = d.front + d.back
+	return r.complete(d)
 }
 
 // finish saves the tree of a complete directory, and those of the directories above that become

@@ -378,19 +378,28 @@ func TestSegmentsInOrder(t *testing.T) {
 	})
 }
 
-// TestFillInAnyOrder fills the slots of a directory in random order, some before the walk has left it,
-// which half of the walks do at the first names.
+// TestFillInAnyOrder fills the slots of a directory in random order, some before the walk has left it. They were dealt
+// out from the front, from the back, or from both in turns.
 func TestFillInAnyOrder(t *testing.T) {
 	repository, _ := repotest.New(t, 2)
 	o := withDefaults(Options{})
 	r := newRun(repository, &o)
 	for round := range 100 {
-		r.backwards = round%2 == 1
 		d := &dir{slots: -1}
 		var want []string
 		var slots [][]encoded
-		for i := range 20 {
-			d.nextSlot()
+		const n = 20
+		numbers := make([]int, n) // by place in the directory
+		for first, end := 0, n; first < end; {
+			if back := round%3 == 1 || round%3 == 2 && rand.IntN(2) == 0; back {
+				end--
+				numbers[end] = d.nextSlot(true)
+			} else {
+				numbers[first] = d.nextSlot(false)
+				first++
+			}
+		}
+		for i := range n {
 			var s []encoded
 			for j := range rand.IntN(4) {
 				n := snapshot.Node{Name: fmt.Sprintf("%02d-%d", i, j), Type: snapshot.Fifo}
@@ -410,11 +419,7 @@ func TestFillInAnyOrder(t *testing.T) {
 			if n == leaveAt && r.left(d) {
 				completions++
 			}
-			at := i
-			if r.backwards {
-				at = len(slots) - 1 - i
-			}
-			if r.fill(d, at, slot{nodes: slots[i]}) {
+			if r.fill(d, numbers[i], slot{nodes: slots[i]}) {
 				completions++
 			}
 		}

@@ -33,13 +33,14 @@ type run struct {
 	abort   context.CancelCauseFunc // ends the backup with an error
 
 	ignoreInode, ignoreCtime bool
-	backwards                bool // Options.Backwards
 
 	jobs    chan job
 	chunks  chan chunkJob
 	buffers *buffers
 	batches sync.Pool // of *batch
 	trees   sync.Pool // of *[]byte, for the JSON of a directory
+
+	backwards atomic.Bool // the walk takes what is in a directory from its back
 
 	counts total
 	errors atomic.Int64
@@ -95,7 +96,7 @@ type builder struct {
 }
 
 func (b *builder) enter(name string, at *place, st *source.Stat) {
-	d := &dir{up: b.cur, slot: b.cur.nextSlot(), abs: at.abs, old: b.cur.old.child(name), slots: -1}
+	d := &dir{up: b.cur, slot: b.cur.nextSlot(at.back), abs: at.abs, old: b.cur.old.child(name), slots: -1}
 	b.run.nodes.Fill(&d.node, name, st)
 	attrs, err := at.Xattrs(".")
 	if err != nil {

@@ -133,7 +133,7 @@ func TestChangedSinceListed(t *testing.T) {
 		t.Run(fmt.Sprint(tc.listed), func(t *testing.T) {
 			rep := &recorder{t: t, expect: true}
 			r, store, err := engine(t, Options{Reporter: rep}, func(ctx context.Context, r *run) {
-				w := &walker{log: r.log, groups: 10}
+				w := &walker{log: r.log, groups: 10, backwards: &r.backwards}
 				at, err := w.waypoint(base)
 				check(t, err)
 				defer at.release()

@@ -24,6 +24,7 @@ type place struct {
 	kept    source.Kept     // what the tag files in it leave
 	device  uint64          // its own
 	allowed uint64          // file system that its entries may be on
+	back    bool            // it was taken from the back of the directory above
 
 	refs atomic.Int32 // the last one to let go closes Dir
 }
@@ -45,11 +46,12 @@ type group struct {
 	entries []source.Entry
 	name    string // in the snapshot, when it differs from the name on disk of the only entry
 	target  bool   // named by the user: may be on any file system
+	back    bool   // taken from the back of the directory
 }
 
-// visitor is told of the source in depth-first order, the names of each directory in byte
-// order as they stand in the snapshot; a walker that goes backwards tells the groups and directories
-// in it from the last to the first, but the entries of a group in order all the same.
+// visitor is told of the source in depth-first order. Of the groups and subdirectories of a directory those that are taken
+// from its front come in byte order of their names in the snapshot, those from its back in the opposite order, and all
+// of the former are before all of the latter. The entries of a group are in order in any case.
 type visitor interface {
 	// enter opens a directory of the snapshot; what follows is in it until leave. at is the
 	// directory itself, st its metadata.
@@ -66,17 +68,28 @@ type visitor interface {
 type walker struct {
 	filter *source.Filter
 	groups int // entries of a group, at most
-	// backwards takes what is in a directory from the last to the first; see Options.Backwards.
-	backwards bool
+	// backwards takes what is in a directory from its back; see Options.Backwards. It may change at any time.
+	backwards *atomic.Bool
 	log       *slog.Logger
 }
 
-// inOrder goes through a list in either direction.
-func inOrder[E any](backwards bool, list []E) iter.Seq2[int, E] {
-	if backwards {
-		return slices.Backward(list)
+// ends goes through n things, each time taking the next one from the end that backwards says just then. It tells which
+// one it is, and whether it comes from the back.
+func ends(backwards *atomic.Bool, n int) iter.Seq2[int, bool] {
+	return func(yield func(int, bool) bool) {
+		for first, end := 0, n; first < end; {
+			i, back := first, backwards.Load()
+			if back {
+				end--
+				i = end
+			} else {
+				first++
+			}
+			if !yield(i, back) {
+				return
+			}
+		}
 	}
-	return slices.All(list)
 }
 
 // root walks the whole plan.
@@ -87,7 +100,8 @@ func (w *walker) root(ctx context.Context, plan *source.Branch, v visitor) error
 			at.release()
 		}
 	}()
-	for _, b := range inOrder(w.backwards, plan.Children) {
+	for i, back := range ends(w.backwards, len(plan.Children)) {
+		b := plan.Children[i]
 		dir := filepath.Dir(b.Path)
 		at, ok := bases[dir]
 		if !ok {
@@ -98,7 +112,7 @@ func (w *walker) root(ctx context.Context, plan *source.Branch, v visitor) error
 			}
 			bases[dir] = at
 		}
-		if err := w.branch(ctx, at, b, false, v); err != nil {
+		if err := w.branch(ctx, at, b, false, back, v); err != nil {
 			return err
 		}
 	}
@@ -132,7 +146,7 @@ func (w *walker) tagged(d *source.Dir, entries []source.Entry) source.Kept {
 
 // branch visits one branch of the plan; at is the directory it is in. whole says that an
 // ancestor is a target, so that everything below is wanted, and not just what the plan names.
-func (w *walker) branch(ctx context.Context, at *place, b *source.Branch, whole bool, v visitor) error {
+func (w *walker) branch(ctx context.Context, at *place, b *source.Branch, whole, back bool, v visitor) error {
 	disk := filepath.Base(b.Path)
 	onlyTarget := b.Target && len(b.Children) == 0
 	if onlyTarget && (!at.kept.Keeps(disk) || w.filter.ExcludesName(at.pos, disk)) {
@@ -144,7 +158,7 @@ func (w *walker) branch(ctx context.Context, at *place, b *source.Branch, whole 
 	if onlyTarget {
 		// A link is a target itself, so it is not followed here.
 		if err = at.Stat(disk, &st); err == nil && source.NodeType(&st) != snapshot.Dir {
-			g := group{at: at, entries: []source.Entry{{Name: disk, Type: unix.DT_UNKNOWN}}, target: true}
+			g := group{at: at, entries: []source.Entry{{Name: disk, Type: unix.DT_UNKNOWN}}, target: true, back: back}
 			if b.Name != disk {
 				g.name = b.Name
 			}
@@ -163,16 +177,16 @@ func (w *walker) branch(ctx context.Context, at *place, b *source.Branch, whole 
 		v.failed(join(at.abs, disk), err)
 		return nil
 	}
-	return w.enter(ctx, at, d, b.Name, disk, b, whole, v)
+	return w.enter(ctx, at, &place{Dir: d, back: back}, b.Name, disk, b, whole, v)
 }
 
-// enter visits the open directory d, called disk in at and name in the snapshot.
-func (w *walker) enter(ctx context.Context, up *place, d *source.Dir, name, disk string, b *source.Branch, whole bool, v visitor) error {
-	at := &place{Dir: d, abs: join(up.abs, disk), pos: w.filter.Enter(up.pos, disk), allowed: up.allowed}
+// enter visits the open directory at, called disk in up and name in the snapshot. It fills in at, and releases it.
+func (w *walker) enter(ctx context.Context, up, at *place, name, disk string, b *source.Branch, whole bool, v visitor) error {
+	at.abs, at.pos, at.allowed = join(up.abs, disk), w.filter.Enter(up.pos, disk), up.allowed
 	at.refs.Store(1)
 	defer at.release()
 	var st source.Stat
-	if err := d.Stat(".", &st); err != nil {
+	if err := at.Stat(".", &st); err != nil {
 		v.failed(at.abs, err)
 		return nil
 	}
@@ -183,13 +197,13 @@ func (w *walker) enter(ctx context.Context, up *place, d *source.Dir, name, disk
 	var entries []source.Entry
 	if whole {
 		var err error
-		if entries, err = d.Entries(); err != nil {
+		if entries, err = at.Entries(); err != nil {
 			v.failed(at.abs, err)
 			return nil
 		}
-		at.kept = w.tagged(d, entries)
+		at.kept = w.tagged(at.Dir, entries)
 	} else {
-		at.kept = w.tagged(d, nil)
+		at.kept = w.tagged(at.Dir, nil)
 	}
 	v.enter(name, at, &st)
 	defer v.leave(ctx)
@@ -200,9 +214,18 @@ func (w *walker) enter(ctx context.Context, up *place, d *source.Dir, name, disk
 }
 
 // branches visits the entries of a directory, of which some are branches of the plan. Those may
-// be hidden from the listing, as snapshot directories of file systems are.
+// be hidden from the listing, as snapshot directories of file systems are. When there are other entries between them,
+// the walk does not turn until all is done.
 func (w *walker) branches(ctx context.Context, at *place, entries []source.Entry, planned []*source.Branch, v visitor, whole bool) error {
-	for _, b := range inOrder(w.backwards, planned) {
+	if len(entries) > 0 {
+		back := new(atomic.Bool)
+		back.Store(w.backwards.Load())
+		fixed := *w
+		fixed.backwards = back
+		w = &fixed
+	}
+	for p, back := range ends(w.backwards, len(planned)) {
+		b := planned[p]
 		i, listed := slices.BinarySearchFunc(entries, b.Name, func(e source.Entry, name string) int {
 			return strings.Compare(e.Name, name)
 		})
@@ -211,13 +234,13 @@ func (w *walker) branches(ctx context.Context, at *place, entries []source.Entry
 			after++
 		}
 		first, rest := entries[:i], entries[after:]
-		if w.backwards {
+		if back {
 			first, rest = rest, first
 		}
 		if err := w.entries(ctx, at, first, v); err != nil {
 			return err
 		}
-		if err := w.branch(ctx, at, b, whole, v); err != nil {
+		if err := w.branch(ctx, at, b, whole, back, v); err != nil {
 			return err
 		}
 		entries = rest
@@ -225,30 +248,27 @@ func (w *walker) branches(ctx context.Context, at *place, entries []source.Entry
 	return w.entries(ctx, at, entries, v)
 }
 
-// entries visits what a directory has, in order.
+// entries visits what a directory has.
 func (w *walker) entries(ctx context.Context, at *place, entries []source.Entry, v visitor) error {
 	start, end := 0, 0 // of the group being collected
-	if w.backwards {
-		start, end = len(entries), len(entries)
-	}
-	flush := func(next int) error {
+	fromBack := false  // where it is from
+	flush := func() error {
 		var err error
 		if start < end {
-			err = v.files(ctx, group{at: at, entries: entries[start:end]})
+			err = v.files(ctx, group{at: at, entries: entries[start:end], back: fromBack})
 		}
-		start, end = next, next
+		start, end = 0, 0
 		return err
 	}
-	for i := range inOrder(w.backwards, entries) {
-		beyond := i + 1
-		if w.backwards {
-			beyond = i
-		}
-		if w.isDir(at, &entries[i]) {
-			if err := flush(beyond); err != nil {
+	for i, back := range ends(w.backwards, len(entries)) {
+		isDir := w.isDir(at, &entries[i])
+		if isDir || back != fromBack {
+			if err := flush(); err != nil {
 				return err
 			}
-			descended, err := w.descend(ctx, at, entries[i].Name, v)
+		}
+		if isDir {
+			descended, err := w.descend(ctx, at, entries[i].Name, back, v)
 			if err != nil {
 				return err
 			}
@@ -257,14 +277,18 @@ func (w *walker) entries(ctx context.Context, at *place, entries []source.Entry,
 			}
 			// It is no directory any more, and a file like the others.
 		}
-		start, end = min(start, i), max(end, i+1)
+		if start == end {
+			start, end, fromBack = i, i+1, back
+		} else {
+			start, end = min(start, i), max(end, i+1)
+		}
 		if end-start == w.groups {
-			if err := flush(beyond); err != nil {
+			if err := flush(); err != nil {
 				return err
 			}
 		}
 	}
-	return flush(0)
+	return flush()
 }
 
 // isDir asks the file system where the listing does not tell.
@@ -280,7 +304,7 @@ func (w *walker) isDir(at *place, e *source.Entry) bool {
 }
 
 // descend visits a directory that was listed in at. It returns false when it is none.
-func (w *walker) descend(ctx context.Context, at *place, name string, v visitor) (bool, error) {
+func (w *walker) descend(ctx context.Context, at *place, name string, back bool, v visitor) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return true, err
 	}
@@ -306,7 +330,7 @@ func (w *walker) descend(ctx context.Context, at *place, name string, v visitor)
 		v.failed(join(at.abs, name), err)
 		return true, nil
 	}
-	return true, w.enter(ctx, at, d, name, name, nil, true, v)
+	return true, w.enter(ctx, at, &place{Dir: d, back: back}, name, name, nil, true, v)
 }
 
 // wanted reports whether the filter leaves an entry of a group in, going by its name.

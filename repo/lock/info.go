@@ -27,6 +27,8 @@ type Info struct {
 	// PIDSpace is where PID counts: a boot of a kernel and a PID namespace in it. Only vitrine writes it, others
 	// pass over it. "" is not known.
 	PIDSpace string `json:"pid_space,omitempty"`
+	// Backup is Options.Backup. Only vitrine writes it.
+	Backup bool `json:"backup,omitempty"`
 
 	ID blob.ID `json:"-"` // the name of the file
 }

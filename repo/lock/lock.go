@@ -27,9 +27,9 @@
 // possible for so long that others could take the lock for stale, or when somebody removed the
 // lock, the context that Acquire returned ends with the cause ErrLost.
 //
-// What Acquire has read of other locks is kept with the Lock: who came first, and whether a process of this
-// host was cut off. A vitrine says in its locks under which kernel its PID counts, so that the death of a
-// holder can be certain; restic passes over that field.
+// What Acquire has read of other locks is kept with the Lock: which backups are at work, and whether a process of this
+// host was cut off. A vitrine says in its locks whether it makes a backup, and under which kernel its PID counts, so that
+// the death of a holder can be certain; restic passes over these fields.
 //
 // From the first Acquire on, SIGHUP does not end the process; see surviveHangups.
 package lock
@@ -104,6 +104,8 @@ type Options struct {
 	// When that finds a conflict, the context ends with it as the cause. Nothing may be written
 	// to the repository until Lock.Settled has returned nil, which repo.WithLockCheck sees to.
 	Early bool
+	// Backup says in the lock that the holder is making a backup, for Lock.Rank of others.
+	Backup bool
 	// Log receives what is worth knowing and is no error; nil discards it.
 	Log *slog.Logger
 }
@@ -167,7 +169,7 @@ type client struct {
 
 func newClient(r Files, o Options) *client {
 	c := &client{files: r, self: identity(), log: o.Log, now: time.Now, started: processStart}
-	c.self.Exclusive = o.Exclusive
+	c.self.Exclusive, c.self.Backup = o.Exclusive, o.Backup
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -205,8 +207,7 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, error) {
 	surviveHangups()
 	began := c.now()
-	id, made, before, err := c.make(ctx)
-	after := before
+	id, made, after, err := c.make(ctx)
 	quick := c.now().Sub(began) < settleTime/2
 	if err == nil && !quick {
 		after, err = c.settle(ctx, id)
@@ -216,21 +217,20 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 		return nil, nil, lockError(err)
 	}
 	held, lock := c.hold(ctx, id, made, quick)
-	lock.client, lock.others = c, c.tellApart(before, after, &Info{ID: id, Time: made})
+	lock.client, lock.others = c, c.tellApart(after)
 	return held, lock, nil
 }
 
 // try makes a lock unless there is a conflict. It tells what other locks there were.
 func (c *client) try(ctx context.Context) (blob.ID, time.Time, others, error) {
-	id, made, before, err := c.make(ctx)
-	var after []found
+	id, made, after, err := c.make(ctx)
 	if err == nil {
 		after, err = c.settle(ctx, id)
 	}
 	if err != nil {
 		c.undo(ctx, id)
 	}
-	return id, made, c.tellApart(before, after, &Info{ID: id, Time: made}), err
+	return id, made, c.tellApart(after), err
 }
 
 // make looks for conflicts and writes a lock file. That may be there also after an error: the result of

@@ -1,19 +1,35 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"strings"
+
+	"vitrine/repo/blob"
 )
 
-// others is what Acquire saw beside the lock that it made.
+// others is what was seen of others.
 type others struct {
-	ahead int    // clients at work that came first
-	dead  []Info // locks of processes that have ended
+	rank int    // see Lock.Rank
+	dead []Info // locks of processes that have ended
 }
 
-// Ahead returns how many clients at work had a lock when this one was taken. Of clients that come at the same
-// moment and see each other, the one with the earlier lock is ahead. Nobody keeps the count true later.
-func (l *Lock) Ahead() int { return l.others.ahead }
+// Rank returns how many of the clients that were at work when this lock was taken come before its holder, in an order that is
+// the same for all: that of their hosts, users and processes. Only backups count (Options.Backup), and all the clients that do
+// not say what they do, such as restic, as one that comes first.
+//
+// Who comes at the same moment may not have been seen, or not have seen us; see RankNow.
+func (l *Lock) Rank() int { return l.others.rank }
+
+// RankNow is Rank as it is now. It costs a listing of the locks, and a request for each.
+func (l *Lock) RankNow(ctx context.Context) (int, error) {
+	locks, err := l.client.read(ctx, blob.ID{})
+	if err != nil {
+		return 0, lockError(err)
+	}
+	return l.client.tellApart(locks).rank, nil
+}
 
 // Dead tells whether there was a shared lock that a process of this host and user left when it
 // ended: whatever it was doing was cut off. A host is known by its name here, so this may be wrong.
@@ -34,40 +50,44 @@ func (l *Lock) RemoveDead(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// tellApart sorts the locks that were there before the own one was made, and after.
-func (c *client) tellApart(before, after []found, own *Info) others {
-	type holder struct { // who replaces a lock has two for a moment
-		host, user string
-		pid        int
-	}
-	holderOf := func(i *Info) holder { return holder{i.Hostname, i.Username, i.PID} }
-	first := make(map[holder]bool)
-	for i := range before {
-		first[holderOf(&before[i].info)] = true
-	}
+// tellApart looks at the locks of others.
+func (c *client) tellApart(locks []found) others {
 	var o others
-	ahead := make(map[holder]bool)
-	for i := range after {
-		info := &after[i].info
-		switch {
-		case after[i].damaged != nil || info.ID == own.ID || info.Exclusive:
+	first := make(map[holder]bool)
+	self := holderOf(&c.self)
+	for i := range locks {
+		info := &locks[i].info
+		switch other := holderOf(info); {
+		case locks[i].damaged != nil || info.Time.IsZero() || info.Exclusive:
 		case info.ended(c.self.Hostname, c.started):
 			if info.Username == c.self.Username && info.UID == c.self.UID {
 				o.dead = append(o.dead, *info)
 			}
-		case info.stale(c.now(), c.self.Hostname, c.started):
-		case first[holderOf(info)] || earlier(info, own):
-			ahead[holderOf(info)] = true
+		case other == self || info.stale(c.now(), c.self.Hostname, c.started):
+		case info.Backup:
+			if other.compare(self) < 0 {
+				first[other] = true
+			}
+		case info.PIDSpace == "":
+			first[holder{}] = true
 		}
 	}
-	o.ahead = len(ahead)
+	o.rank = len(first)
 	return o
 }
 
-// earlier orders locks that were made at the same moment, for all clients alike.
-func earlier(a, b *Info) bool {
-	if !a.Time.Equal(b.Time) {
-		return a.Time.Before(b.Time)
-	}
-	return a.ID.Compare(b.ID) < 0
+// holder is who holds locks: two while it replaces one by another.
+type holder struct {
+	host, user, space string
+	pid               int
+}
+
+func holderOf(i *Info) holder {
+	return holder{host: i.Hostname, user: i.Username, space: i.PIDSpace, pid: i.PID}
+}
+
+// compare orders holders for all clients alike.
+func (h holder) compare(o holder) int {
+	return cmp.Or(strings.Compare(h.host, o.host), strings.Compare(h.space, o.space), cmp.Compare(h.pid, o.pid),
+		strings.Compare(h.user, o.user))
 }

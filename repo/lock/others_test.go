@@ -1,11 +1,15 @@
 package lock
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vitrine/repo/backend"
+	"vitrine/repo/blob"
 )
 
 // dead and alive are PIDs for clients of mortal.
@@ -19,67 +23,97 @@ func mortal(s Files) *client {
 	return c
 }
 
-func TestAhead(t *testing.T) {
+func TestRank(t *testing.T) {
 	now := time.Now()
 	at := func(i Info, age time.Duration) Info {
 		i.Time = now.Add(-age)
 		return i
 	}
-	other := Info{Hostname: "there", Username: "alice", PID: 1}
+	first := Info{Hostname: "before", Username: "alice", PID: 1, PIDSpace: "boot/ns", Backup: true}
+	last := first
+	last.Hostname = "there"
+	change := func(i Info, fn func(*Info)) Info {
+		fn(&i)
+		return i
+	}
 	for _, tc := range []struct {
-		name          string
-		before, after []Info // locks when we came, and those made within our wait
-		want          int
+		name  string
+		locks []Info
+		want  int
 	}{
-		{"nobody", nil, nil, 0},
-		{"one came first", []Info{at(other, time.Minute)}, nil, 1},
-		{"one came first, with a clock that is ahead", []Info{at(other, -time.Minute)}, nil, 1},
-		{"one with two locks, as while it renews them", []Info{at(other, 5*time.Minute), at(other, 0)}, nil, 1},
-		{"two", []Info{at(other, time.Minute), at(Info{Hostname: "there", PID: 2}, time.Minute)}, nil, 2},
-		{"old", []Info{at(other, staleAfter+time.Minute)}, nil, 0},
-		{"ended", []Info{at(Info{Hostname: "here", Username: "bob", PID: dead}, time.Minute)}, nil, 0},
-		{"another process of ours", []Info{at(Info{Hostname: "here", Username: "bob", PID: alive}, time.Minute)}, nil, 1},
-		{"came later", nil, []Info{at(other, -time.Second)}, 0},
-		{"came at the same moment, with a lock a little older", nil, []Info{at(other, time.Millisecond)}, 1},
+		{"nobody", nil, 0},
+		{"one", []Info{at(first, time.Minute)}, 1},
+		{"one, with a clock that is ahead", []Info{at(first, -time.Minute)}, 1},
+		{"one with two locks, as while it renews them", []Info{at(first, 5*time.Minute), at(first, 0)}, 1},
+		{"two", []Info{at(first, time.Minute), at(change(first, func(i *Info) { i.PID = 2 }), time.Minute)}, 2},
+		{"one that comes after us", []Info{at(last, time.Minute)}, 0},
+		{"another process of ours that comes after us", []Info{at(Info{Hostname: "here", Username: "bob", PID: alive, PIDSpace: "boot/ns", Backup: true}, time.Minute)}, 0},
+		{"another process in a container before ours", []Info{at(Info{Hostname: "here", Username: "bob", PID: alive, PIDSpace: "a", Backup: true}, time.Minute)}, 1},
+		{"old", []Info{at(first, staleAfter+time.Minute)}, 0},
+		{"ended", []Info{at(Info{Hostname: "here", Username: "bob", PID: dead, Backup: true}, time.Minute)}, 0},
+		{"a mount", []Info{at(change(first, func(i *Info) { i.Backup = false }), time.Minute)}, 0},
+		{"two of restic, and one", []Info{at(Info{Hostname: "there"}, 0), at(Info{Hostname: "a", PID: 2}, 0), at(first, 0)}, 2},
 	} {
 		c := mortal(newStore())
-		locks := func(infos []Info) (all []found) {
-			for i, info := range infos {
-				info.ID[0] = byte(i + 1)
-				all = append(all, found{info: info})
-			}
-			return all
+		own := c.self
+		own.Time, own.Backup = now, true
+		locks := []found{{info: own}, {info: Info{}}} // as it is when it is read, and when it is not
+		for _, info := range tc.locks {
+			locks = append(locks, found{info: info})
 		}
-		own := Info{Time: now}
-		own.ID[0] = 100
-		o := c.tellApart(locks(tc.before), append(locks(append(tc.before, tc.after...)), found{info: own}), &own)
-		if o.ahead != tc.want {
-			t.Errorf("%s: %d ahead, want %d", tc.name, o.ahead, tc.want)
+		if o := c.tellApart(locks); o.rank != tc.want {
+			t.Errorf("%s: rank %d, want %d", tc.name, o.rank, tc.want)
 		}
 	}
 }
 
-// Of two clients that come within the time in which both see each other, one is ahead.
-func TestAheadOfTwo(t *testing.T) {
-	for _, apart := range []time.Duration{time.Nanosecond, time.Millisecond, settleTime / 2, settleTime, time.Second} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStore()
-			var wg sync.WaitGroup
-			locks := make([]*Lock, 2)
-			for i := range locks {
-				wg.Go(func() {
-					c := mortal(s)
-					c.self.Hostname = fmt.Sprint("host", i)
-					time.Sleep(time.Duration(i) * apart)
-					_, locks[i] = mustAcquire(t, c)
-				})
-			}
-			wg.Wait()
-			if a, b := locks[0].Ahead(), locks[1].Ahead(); a+b != 1 {
-				t.Errorf("%v apart: %d and %d are ahead of them", apart, a, b)
-			}
-		})
+// Two clients that see each other have different ranks, and those that did not at first have them when they look again.
+func TestRankOfTwo(t *testing.T) {
+	for _, apart := range []time.Duration{0, time.Nanosecond, time.Millisecond, settleTime / 2, settleTime, time.Second, time.Minute} {
+		for _, slow := range []time.Duration{0, settleTime / 2, settleTime, 10 * settleTime} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore()
+				var wg sync.WaitGroup
+				locks := make([]*Lock, 2)
+				for i := range locks {
+					wg.Go(func() {
+						c := mortal(s)
+						c.self.Hostname, c.self.Backup = fmt.Sprint("host", i), true
+						if i == 0 {
+							c.files = slowSave{s, slow}
+						}
+						time.Sleep(time.Duration(i) * apart)
+						_, locks[i] = mustAcquire(t, c)
+					})
+				}
+				wg.Wait()
+				now := func(l *Lock) int {
+					rank, err := l.RankNow(t.Context())
+					if err != nil {
+						t.Error(err)
+					}
+					return rank
+				}
+				if a, b := now(locks[0]), now(locks[1]); a != 0 || b != 1 {
+					t.Errorf("%v apart, slow by %v: ranks %d and %d", apart, slow, a, b)
+				}
+				if a, b := locks[0].Rank(), locks[1].Rank(); slow < settleTime && (a != 0 || b != 1) {
+					t.Errorf("%v apart, slow by %v: ranks %d and %d at first", apart, slow, a, b)
+				}
+			})
+		}
 	}
+}
+
+// slowSave takes its time for saving.
+type slowSave struct {
+	Files
+	time time.Duration
+}
+
+func (s slowSave) SaveFile(ctx context.Context, kind backend.Kind, plain []byte) (blob.ID, error) {
+	time.Sleep(s.time)
+	return s.Files.SaveFile(ctx, kind, plain)
 }
 
 func TestDead(t *testing.T) {

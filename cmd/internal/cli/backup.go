@@ -122,11 +122,16 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	return a.holdingLock(ctx, r, early, func(ctx context.Context, l *lock.Lock) error {
+	return a.backupLock(ctx, r, early, func(ctx context.Context, l *lock.Lock) error {
 		if err := a.adopt(ctx, r, l); err != nil {
 			return err
 		}
-		ao.Backwards = l.Ahead()%2 == 1 // we meet the one ahead of us in the middle
+		// Of two hosts one goes forwards and one backwards, until they meet.
+		ao.Backwards = l.Rank()%2 == 1
+		ao.Direction = func(ctx context.Context) (bool, error) {
+			rank, err := l.RankNow(ctx)
+			return rank%2 == 1, err
+		}
 		return a.archive(ctx, r, o, ao)
 	})
 }

@@ -20,10 +20,10 @@ func (a *app) withLock(ctx context.Context, r *repo.Repository, exclusive bool, 
 	return a.hold(ctx, r, o, func(ctx context.Context, _ *lock.Lock) error { return fn(ctx) })
 }
 
-// holdingLock is withLock for a shared lock, for those who ask the lock what others do. With early, fn may read at once, but
-// writes nothing until the lock has settled.
-func (a *app) holdingLock(ctx context.Context, r *repo.Repository, early bool, fn func(context.Context, *lock.Lock) error) error {
-	return a.hold(ctx, r, lock.Options{Early: early, RetryFor: a.global.retryLock, Log: a.print.Logger()}, fn)
+// backupLock is withLock for the shared lock of a backup, which asks the lock what others do. With early, fn may read at once,
+// but writes nothing until the lock has settled.
+func (a *app) backupLock(ctx context.Context, r *repo.Repository, early bool, fn func(context.Context, *lock.Lock) error) error {
+	return a.hold(ctx, r, lock.Options{Early: early, Backup: true, RetryFor: a.global.retryLock, Log: a.print.Logger()}, fn)
 }
 
 func (a *app) hold(ctx context.Context, r *repo.Repository, o lock.Options, fn func(context.Context, *lock.Lock) error) error {
