@@ -65,7 +65,7 @@ func (c *client) hold(ctx context.Context, id blob.ID, made time.Time, early boo
 	if early {
 		go func() {
 			defer close(settled)
-			if _, err := c.settle(held, id); err != nil {
+			if _, err := c.settle(held, id, settleTime); err != nil {
 				conflict = lockError(err)
 				cancel(conflict)
 			}

@@ -113,6 +113,7 @@ type Options struct {
 // Protocol times.
 const (
 	settleTime   = 200 * time.Millisecond // between writing a lock and looking again
+	settleMost   = 2 * time.Second        // that of a backup on a slow store
 	retryFirst   = 500 * time.Millisecond // before the first retry; doubles
 	retryMost    = time.Minute
 	releaseTime  = 10 * time.Second // for removing a lock, also when the context has ended: then from that moment
@@ -210,7 +211,7 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 	id, made, after, err := c.make(ctx)
 	quick := c.now().Sub(began) < settleTime/2
 	if err == nil && !quick {
-		after, err = c.settle(ctx, id)
+		after, err = c.settle(ctx, id, settleTime)
 	}
 	if err != nil {
 		c.undo(ctx, id)
@@ -225,7 +226,12 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 func (c *client) try(ctx context.Context) (blob.ID, time.Time, others, error) {
 	id, made, after, err := c.make(ctx)
 	if err == nil {
-		after, err = c.settle(ctx, id)
+		wait := settleTime
+		if c.self.Backup {
+			// Others may come at this moment, and the store may be as slow for them: see who they are before work begins.
+			wait = min(max(wait, 3*c.now().Sub(made)), settleMost)
+		}
+		after, err = c.settle(ctx, id, wait)
 	}
 	if err != nil {
 		c.undo(ctx, id)
@@ -247,9 +253,9 @@ func (c *client) make(ctx context.Context) (blob.ID, time.Time, []found, error) 
 	return id, made, before, err
 }
 
-// settle is the second look, for those who came at the same time. It returns the locks that there are.
-func (c *client) settle(ctx context.Context, own blob.ID) ([]found, error) {
-	if err := sleep(ctx, settleTime); err != nil {
+// settle is the second look after a wait, for those who came at the same time. It returns the locks that there are.
+func (c *client) settle(ctx context.Context, own blob.ID, wait time.Duration) ([]found, error) {
+	if err := sleep(ctx, wait); err != nil {
 		return nil, err
 	}
 	return c.conflict(ctx, own)
