@@ -76,15 +76,25 @@ func (a *app) runCheck(ctx context.Context, o checkOptions, ids []string) error 
 			return fmt.Errorf("check: %w", err)
 		}
 		show.Finish(res, o.unused)
-		switch {
-		case res.Errors == 1:
-			return errors.New("the repository contains 1 error, named above")
-		case res.Errors > 1:
-			return fmt.Errorf("the repository contains %d errors, named above", res.Errors)
-		}
-		return nil
+		return checkFailed(res)
 	})
 	return whenFull(err, "`vitrine check --no-lock` needs no room for a lock")
+}
+
+// checkFailed returns what a check found as an error.
+func checkFailed(res check.Result) error {
+	damage := res.Errors - res.Unread
+	unread := fmt.Sprintf("%s of it could not be read, named above, and may be sound: check again", progress.Count(res.Unread, "part"))
+	contains := fmt.Sprintf("the repository contains %s, named above", progress.Count(damage, "error"))
+	switch {
+	case res.Errors == 0:
+		return nil
+	case damage == 0:
+		return fmt.Errorf("the repository was not checked as a whole: %s", unread)
+	case res.Unread == 0:
+		return errors.New(contains)
+	}
+	return fmt.Errorf("%s; %s", contains, unread)
 }
 
 // chosen returns which snapshots the filters and IDs choose; nil are all of them.
