@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"vitrine/repo"
@@ -89,15 +90,56 @@ func TestAwayBesideDamage(t *testing.T) {
 
 	// The trees, when they are asked which files need what is damaged.
 	tree := s.place(blob.Tree, s.srv)
-	reads := 0
+	var reads atomic.Int64
 	be = fault.New(s.be, away(func(call fault.Call) bool {
-		if call.File == packFile(tree.Pack) {
-			reads++
-		}
-		return call.File == packFile(tree.Pack) && reads > 4 // three trees, and the pack as a whole
+		return call.File == packFile(tree.Pack) && reads.Add(1) > 4 // three trees, and the pack as a whole
 	}))
 	res, f = run(t, open(be), check.Options{ReadData: true})
 	if res.LostFiles || res.Unread != 1 || !named("which files below are lost is not known", "no answer") {
 		t.Errorf("%+v\n%q", res, f.errors)
+	}
+}
+
+// TestSilent: a store that does not answer any more is not waited for file by file. One that fails for some is asked for all.
+func TestSilent(t *testing.T) {
+	s := newSample(t, 2)
+	const dirs = 60
+	for i := range dirs {
+		s.write(func(w *repo.Writer) { // a pack of data and one of trees for each
+			content := s.blob(w, blob.Data, fmt.Append(nil, "content ", i))
+			tree := s.tree(w, file("f", uint64(len(fmt.Sprint("content ", i))), content))
+			root := s.tree(w, dir("d", tree))
+			s.snapshot(&root)
+		})
+	}
+	check := func(chosen func(n int, c fault.Call) bool) (check.Result, int, error) {
+		var calls atomic.Int64
+		be := fault.New(s.be, away(func(c fault.Call) bool {
+			if c.File.Kind != backend.Pack || c.Op == fault.List {
+				return false
+			}
+			return chosen(int(calls.Add(1)), c)
+		}))
+		r, err := repo.Open(t.Context(), be, repo.Options{Password: []byte(repotest.Password)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := check.Run(t.Context(), r, check.Options{ReadData: true}, &found{})
+		return res, int(calls.Load()), err
+	}
+	res, calls, err := check(func(int, fault.Call) bool { return false })
+	if err != nil || res.Errors > 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	trees := int(res.Trees) // the reads before those of whole packs
+	for name, first := range map[string]int{"trees": trees / 2, "data": trees + 10} {
+		res, n, err := check(func(n int, _ fault.Call) bool { return n > first })
+		if !errors.Is(err, backend.ErrAway) || n > first+50 || res.Unread == 0 || res.Unread != res.Errors {
+			t.Errorf("away from the %s on: %d of %d calls, %+v, %v", name, n, calls, res, err)
+		}
+	}
+	res, n, err := check(func(n int, _ fault.Call) bool { return n%2 == 0 && n > trees })
+	if err != nil || n != calls || res.Unread != (calls-trees)/2 || res.Errors != res.Unread {
+		t.Errorf("every second pack: %d of %d calls, %+v, %v", n, calls, res, err)
 	}
 }

@@ -64,6 +64,8 @@ type run struct {
 	unlisted    atomic.Bool // a snapshot needs a blob that no index file lists
 
 	damaged map[blobtable.Entry]bool // copies that --read-data found bad
+
+	vain atomic.Int64 // reads in a row that the store was waited for in vain; see asked
 }
 
 // root is a snapshot to check.
@@ -147,6 +149,30 @@ func ended(ctx context.Context) error { return ctx.Err() }
 
 // maxKeyBytes bounds key files, which have a few hundred bytes.
 const maxKeyBytes = 1 << 20
+
+// inVain is how many reads of packs, in a row, the store may be waited for in vain. Each takes long, and a store that is gone
+// is not asked for all the others; one that only cannot read some files is.
+const inVain = 8
+
+// errSilent ends a check of a store that does not answer.
+var errSilent = backend.Classed(backend.ErrAway, errors.New("the store does not answer any more: nothing else is checked"))
+
+// asked notes how a read of a pack has ended.
+func (c *run) asked(err error) {
+	if errors.Is(err, backend.ErrAway) {
+		c.vain.Add(1)
+	} else {
+		c.vain.Store(0)
+	}
+}
+
+// silent returns an error when the store has not answered for long.
+func (c *run) silent() error {
+	if c.vain.Load() >= inVain {
+		return errSilent
+	}
+	return nil
+}
 
 // checkKeys looks whether the key files are what their names say.
 func (c *run) checkKeys(ctx context.Context) error {

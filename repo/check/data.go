@@ -86,9 +86,10 @@ func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 	if ended(ctx) != nil {
 		return ended(ctx)
 	}
+	d.asked(err)
 	if err != nil {
 		d.tellUnread(p, err)
-		return nil
+		return d.silent()
 	}
 	named := blob.Hash(content) == p.id
 	if !named {

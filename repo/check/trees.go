@@ -101,7 +101,10 @@ func (c *run) walk(ctx context.Context, p *paths, inspect func(nodes []snapshot.
 			return tree.Err // only of a context
 		}
 		p.add(tree.ID, tree.Parent)
-		return visit(tree)
+		if err := visit(tree); err != nil {
+			return err
+		}
+		return c.silent()
 	})
 }
 
@@ -128,6 +131,7 @@ func (c *run) loadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, []find
 	for i := range there {
 		loc := c.table.Location(&there[i])
 		plain, err := c.r.ReadBlobAt(ctx, h, loc, nil)
+		c.asked(err)
 		if err != nil {
 			f := finding{err: fmt.Errorf("%s: %w; %s", what, err, restoreAdvice)}
 			switch {
