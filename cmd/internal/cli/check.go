@@ -32,6 +32,7 @@ func newCheck(a *app) *cobra.Command {
 		Long: `Checks that every snapshot can be read: index and packs fit together, every tree is
 sound, and every blob it needs is there. --read-data also reads all data and verifies it.
 A check runs beside backups and mounts; it always reads the repository itself, never a cache.
+What cannot be read because the store does not answer or denies it is named as such, and is no damage.
 
 With filters or the IDs of snapshots (or "latest"), only their trees are checked, and only their data is read.`,
 		Example: `  vitrine check

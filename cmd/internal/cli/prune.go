@@ -61,9 +61,9 @@ Mounts that are open go on reading.`,
 // register adds the flags that forget --prune has, too.
 func (o *pruneOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.maxUnused, "max-unused", "5%", "how much unused data may stay: a `limit` in bytes (suffixes k, m, g, t), in %, or the word unlimited")
-	f.StringVar(&o.maxRepackSize, "max-repack-size", "", "write packs of at most this `size` again (suffixes k, m, g, t)")
+	f.StringVar(&o.maxRepackSize, "max-repack-size", "", "write again packs of at most this `size` together (suffixes k, m, g, t)")
 	f.BoolVar(&o.cacheableOnly, "repack-cacheable-only", false, "write only packs of directories again, which the cache holds")
-	f.BoolVar(&o.small, "repack-small", false, "write packs below 80 % of the size of new ones again")
+	f.BoolVar(&o.small, "repack-small", false, "write packs below 80 % of the size of new ones again, when there are ten or more")
 	f.StringVar(&o.smallerThan, "repack-smaller-than", "", "write packs below this `size` again, at most that of new ones (suffixes k, m, g)")
 	f.BoolVar(&o.uncompressed, "repack-uncompressed", false, "write all data again that is not compressed")
 }

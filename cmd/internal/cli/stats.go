@@ -40,7 +40,7 @@ IDs (or "latest") are given. The mode says what is counted:
 	}
 	f := cmd.Flags()
 	o.register(f, "")
-	f.StringVar(&o.mode, "mode", "restore-size", "what is counted: this `mode`, restore-size, files-by-contents, blobs-per-file, raw-data or debug")
+	f.StringVar(&o.mode, "mode", "restore-size", "what is counted, the `mode`: restore-size, files-by-contents, blobs-per-file, raw-data or debug")
 	return cmd
 }
 
