@@ -45,10 +45,19 @@ func (r *Repository) LoadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Sn
 // file already read is not read again. When some cannot be read the others are returned
 // together with an error that names each of the bad ones.
 func (r *Repository) Snapshots(ctx context.Context) ([]*snapshot.Snapshot, error) {
-	infos, err := r.ListFiles(ctx, backend.Snapshot)
+	return r.SnapshotsBut(ctx, nil)
+}
+
+// SnapshotsBut is Snapshots without those of skip, which are not read.
+func (r *Repository) SnapshotsBut(ctx context.Context, skip map[blob.ID]bool) ([]*snapshot.Snapshot, error) {
+	all, err := r.ListFiles(ctx, backend.Snapshot)
 	if err != nil {
 		return nil, err
 	}
+	infos := slices.DeleteFunc(slices.Clone(all), func(info backend.Info) bool {
+		id, err := blob.ParseID(info.Name)
+		return err == nil && skip[id]
+	})
 	sns := make([]*snapshot.Snapshot, len(infos))
 	errs := make([]error, len(infos))
 	var group errgroup.Group
@@ -74,7 +83,7 @@ func (r *Repository) Snapshots(ctx context.Context) ([]*snapshot.Snapshot, error
 		}
 	}
 	sns = slices.DeleteFunc(sns, func(sn *snapshot.Snapshot) bool { return sn == nil })
-	r.forgetSnapshots(infos)
+	r.forgetSnapshots(all)
 	SortSnapshots(sns)
 	return sns, errors.Join(errs...)
 }

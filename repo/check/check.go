@@ -64,6 +64,8 @@ type run struct {
 	unlisted    atomic.Bool // a snapshot needs a blob that no index file lists
 
 	damaged map[blobtable.Entry]bool // copies that --read-data found bad
+
+	vain atomic.Int64 // reads in a row that the store was waited for in vain; see asked
 }
 
 // root is a snapshot to check.
@@ -148,6 +150,30 @@ func ended(ctx context.Context) error { return ctx.Err() }
 // maxKeyBytes bounds key files, which have a few hundred bytes.
 const maxKeyBytes = 1 << 20
 
+// inVain is how many reads of packs, in a row, the store may be waited for in vain. Each takes long, and a store that is gone
+// is not asked for all the others; one that only cannot read some files is.
+const inVain = 8
+
+// errSilent ends a check of a store that does not answer.
+var errSilent = backend.Classed(backend.ErrAway, errors.New("the store does not answer any more: nothing else is checked"))
+
+// asked notes how a read of a pack has ended.
+func (c *run) asked(err error) {
+	if errors.Is(err, backend.ErrAway) {
+		c.vain.Add(1)
+	} else {
+		c.vain.Store(0)
+	}
+}
+
+// silent returns an error when the store has not answered for long.
+func (c *run) silent() error {
+	if c.vain.Load() >= inVain {
+		return errSilent
+	}
+	return nil
+}
+
 // checkKeys looks whether the key files are what their names say.
 func (c *run) checkKeys(ctx context.Context) error {
 	infos, err := c.r.ListFiles(ctx, backend.Key)
@@ -162,8 +188,10 @@ func (c *run) checkKeys(ctx context.Context) error {
 		id, parseErr := blob.ParseID(info.Name)
 		switch {
 		case errors.Is(err, backend.ErrNotExist): // removed meanwhile
-		case err != nil || parseErr != nil:
+		case parseErr != nil || errors.Is(err, backend.ErrTooBig):
 			c.report.error("key file cannot be read: %w; keep another key and replace this one", errors.Join(err, parseErr))
+		case err != nil:
+			c.report.unread("key/%s could not be read: %w; %s", id.Short(), err, unreadAdvice)
 		case blob.Hash(content) != id:
 			c.report.error("key/%s: content does not match its name; its password opens the repository no more: `vitrine key add` makes a new one for it, and `vitrine key remove %s` takes this one away", id.Short(), id.Short())
 		}
@@ -194,7 +222,11 @@ func (c *run) checkSnapshots(ctx context.Context, only func(*snapshot.Snapshot) 
 		case errors.Is(err, errGone): // removed since it was listed
 		case err != nil:
 			c.incomplete = true
-			c.report.error("snapshot/%.8s cannot be read: %w; %s", infos[i].Name, err, advice(err, fmt.Sprintf("if no copy of the file is left, `vitrine recover` looks for what it showed, and `vitrine forget %.8s` removes it", infos[i].Name)))
+			if !errors.Is(err, repo.ErrCorrupt) {
+				c.report.unread("snapshot/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
+				continue
+			}
+			c.report.error("snapshot/%.8s cannot be read: %w; if no copy of the file is left, `vitrine recover` looks for what it showed, and `vitrine forget %.8s` removes it", infos[i].Name, err, infos[i].Name)
 		case only != nil && !only(sn):
 		case sn.Tree == nil:
 			c.incomplete = true
@@ -208,14 +240,9 @@ func (c *run) checkSnapshots(ctx context.Context, only func(*snapshot.Snapshot) 
 	return nil
 }
 
-// advice returns what to do about a file that is damaged. One that only could not be read, for
-// want of a permission or a connection, may be sound: then nothing is to be removed or rebuilt.
-func advice(err error, whenDamaged string) string {
-	if errors.Is(err, repo.ErrCorrupt) {
-		return whenDamaged
-	}
-	return "nothing is known of its content; check again when it can be read"
-}
+// unreadAdvice ends the messages about what could not be read, for want of a permission or a connection. It may be sound, so
+// nothing is to be removed or rebuilt.
+const unreadAdvice = "nothing is known of its content; check again when it can be read"
 
 // errGone is the error of a snapshot that was removed after it was listed.
 var errGone = errors.New("removed meanwhile")
@@ -267,13 +294,18 @@ func (c *run) checkIndex(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	unread := 0
 	for i, err := range errs {
-		if errors.Is(err, repo.ErrCorrupt) {
-			c.res.IndexDamaged = true
+		switch {
+		case errors.Is(err, repo.ErrCorrupt):
+			c.report.index("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
+		case err != nil:
+			c.report.unread("index/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
+			unread++
 		}
-		if err != nil {
-			c.report.error("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: %s", infos[i].Name, err, advice(err, "rebuild the index from the packs"))
-		}
+	}
+	if unread > 0 {
+		return fmt.Errorf("%s could not be read, and what only they list would look lost: nothing more is checked", count(unread, "index file"))
 	}
 	c.table.Sort()
 	c.res.IndexFiles = len(infos)

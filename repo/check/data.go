@@ -86,14 +86,10 @@ func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 	if ended(ctx) != nil {
 		return ended(ctx)
 	}
-	if errors.Is(err, backend.ErrShort) {
-		d.report.broken(p.id, "pack/%s is cut: %w; %s", p.id.Short(), err, restoreAdvice)
-	} else if err != nil {
-		d.report.error("pack/%s cannot be read: %w; %s", p.id.Short(), err, restoreAdvice)
-	}
+	d.asked(err)
 	if err != nil {
-		d.addDamage(p.no, d.indexed(p.no))
-		return nil
+		d.tellUnread(p, err)
+		return d.silent()
 	}
 	named := blob.Hash(content) == p.id
 	if !named {
@@ -116,6 +112,21 @@ func (d *dataReader) checkPack(ctx context.Context, p candidate) error {
 	d.res.PacksRead++
 	d.res.BytesRead += p.sizeBytes
 	return nil
+}
+
+// tellUnread tells of a pack that could not be read whole. It is damage only when the store says so: one that is out of
+// reach may have all of it.
+func (d *dataReader) tellUnread(p candidate, err error) {
+	switch {
+	case errors.Is(err, backend.ErrShort):
+		d.report.broken(p.id, "pack/%s is cut: %w; %s", p.id.Short(), err, restoreAdvice)
+	case errors.Is(err, backend.ErrNotExist):
+		d.report.index("pack/%s was listed and is not there: %w; put the pack back from a copy of the repository", p.id.Short(), err)
+	default:
+		d.report.unread("pack/%s could not be read: %w; %s", p.id.Short(), err, unreadAdvice)
+		return
+	}
+	d.addDamage(p.no, d.indexed(p.no))
 }
 
 // checkBlobs decodes the blobs of a pack; tell hears of those that are damaged.

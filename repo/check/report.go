@@ -33,6 +33,7 @@ type Reporter interface {
 // Result counts what was checked and found.
 type Result struct {
 	Errors, Hints            int
+	Unread                   int // of Errors, what could not be read and may be sound
 	Snapshots, IndexFiles    int
 	Trees, Files             int64 // tree blobs that were visited, file nodes in them
 	DataBlobs, TreeBlobs     int64 // in the index, each counted once
@@ -55,7 +56,7 @@ type Result struct {
 
 // report passes findings on, one at a time, and counts them.
 type report struct {
-	mu   sync.Mutex // guards res.Errors, Hints, BrokenPacks and IndexDamaged, and done; is held while to is called
+	mu   sync.Mutex // guards res.Errors, Unread, Hints, BrokenPacks and IndexDamaged, and done; is held while to is called
 	to   Reporter
 	res  *Result
 	done int64 // in the present phase
@@ -74,6 +75,14 @@ func (r *report) broken(pack blob.ID, format string, args ...any) {
 	if at, there := slices.BinarySearchFunc(r.res.BrokenPacks, pack, blob.ID.Compare); !there {
 		r.res.BrokenPacks = slices.Insert(r.res.BrokenPacks, at, pack)
 	}
+	r.mu.Unlock()
+	r.error(format, args...)
+}
+
+// unread is error about something of which nothing is known: it could not be read, for want of a permission or a connection.
+func (r *report) unread(format string, args ...any) {
+	r.mu.Lock()
+	r.res.Unread++
 	r.mu.Unlock()
 	r.error(format, args...)
 }

@@ -22,11 +22,12 @@ const treeBytes = 32 << 20
 
 // finding is something wrong with a node of a tree, or with the tree when name is empty.
 type finding struct {
-	name string
-	err  error
-	hint bool
-	lost bool     // the file lacks content
-	pack *blob.ID // whose bytes are wrong
+	name   string
+	err    error
+	hint   bool
+	lost   bool     // the file lacks content
+	pack   *blob.ID // whose bytes are wrong
+	unread bool     // a copy could not be asked for, and may be sound
 }
 
 // treeReport is what the walk keeps of a tree.
@@ -34,7 +35,7 @@ type treeReport struct {
 	files    int
 	findings []finding
 	lost     bool // no copy could be loaded
-	unknown  bool // one could not be asked for, and may be sound
+	unread   bool // of one at least nothing is known
 }
 
 // checkTrees walks the trees of all roots.
@@ -46,7 +47,7 @@ func (c *run) checkTrees(ctx context.Context) error {
 		c.res.Files += int64(tree.Loaded.files)
 		if tree.Loaded.lost {
 			c.incomplete = true
-			c.res.LostTrees = c.res.LostTrees || !tree.Loaded.unknown
+			c.res.LostTrees = c.res.LostTrees || !tree.Loaded.unread
 		}
 		for _, f := range tree.Loaded.findings {
 			where := p.path(ctx, tree.N, f.name)
@@ -56,6 +57,8 @@ func (c *run) checkTrees(ctx context.Context) error {
 			switch {
 			case f.hint:
 				c.report.hint("%s: %v", where, f.err)
+			case f.unread:
+				c.report.unread("%s: %w", where, f.err)
 			case f.pack != nil:
 				c.report.broken(*f.pack, "%s: %w", where, f.err)
 			default:
@@ -90,7 +93,7 @@ func (c *run) walk(ctx context.Context, p *paths, inspect func(nodes []snapshot.
 		report := inspect(nodes)
 		report.findings = append(findings, report.findings...)
 		report.lost = !ok
-		report.unknown = anyUnknown(findings)
+		report.unread = anyUnread(findings)
 		return report, walk.Subtrees(nodes), nil
 	}
 	return walk.Each(ctx, roots, walk.Options{Parallel: 4 * runtime.GOMAXPROCS(0)}, load, func(tree walk.Tree[treeReport]) error {
@@ -98,7 +101,10 @@ func (c *run) walk(ctx context.Context, p *paths, inspect func(nodes []snapshot.
 			return tree.Err // only of a context
 		}
 		p.add(tree.ID, tree.Parent)
-		return visit(tree)
+		if err := visit(tree); err != nil {
+			return err
+		}
+		return c.silent()
 	})
 }
 
@@ -125,13 +131,15 @@ func (c *run) loadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, []find
 	for i := range there {
 		loc := c.table.Location(&there[i])
 		plain, err := c.r.ReadBlobAt(ctx, h, loc, nil)
+		c.asked(err)
 		if err != nil {
 			f := finding{err: fmt.Errorf("%s: %w; %s", what, err, restoreAdvice)}
 			switch {
 			case errors.Is(err, repo.ErrCorrupt):
 				f.pack = &loc.Pack
 			case !repo.IsLost(err):
-				f.err = fmt.Errorf("a copy of the %w: %w; %s", errUnknown, err, advice(err, ""))
+				f.err = fmt.Errorf("a copy of the directory could not be read: %w; %s", err, unreadAdvice)
+				f.unread = true
 			}
 			findings = append(findings, f)
 			continue
@@ -143,17 +151,14 @@ func (c *run) loadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, []find
 		}
 		return nodes, findings, true
 	}
-	if len(there) > 1 && !anyUnknown(findings) {
+	if len(there) > 1 && !anyUnread(findings) {
 		findings = append(findings, finding{err: fmt.Errorf("%s: none of %d copies of %v can be read; %s", treeLost, len(there), h, treeAdvice)})
 	}
 	return nil, findings, false
 }
 
-// errUnknown is in the finding about a copy that could not be asked for: it may be sound.
-var errUnknown = errors.New("directory cannot be read")
-
-func anyUnknown(findings []finding) bool {
-	return slices.ContainsFunc(findings, func(f finding) bool { return errors.Is(f.err, errUnknown) })
+func anyUnread(findings []finding) bool {
+	return slices.ContainsFunc(findings, func(f finding) bool { return f.unread })
 }
 
 // treeLost begins the messages about directories of which no copy is left, treeAdvice ends them.
@@ -287,9 +292,12 @@ func (c *run) nameLostFiles(ctx context.Context) error {
 	p := c.newPaths()
 	return c.walk(ctx, p, c.inspectLost, func(tree walk.Tree[treeReport]) error {
 		for _, f := range tree.Loaded.findings {
-			if f.name != "" { // trees were reported before
+			switch {
+			case f.name != "":
 				c.res.LostFiles = true
 				c.report.error("%s: %w; %s", p.path(ctx, tree.N, f.name), f.err, fileAdvice)
+			case f.unread && tree.Loaded.lost: // it could be read before
+				c.report.unread("%s: which files below are lost is not known: %w", p.path(ctx, tree.N, ""), f.err)
 			}
 		}
 		return ended(ctx)

@@ -146,7 +146,13 @@ func (s *Reasons) add(p *pack, r *rules) {
 	}
 }
 
-func (r *rules) isSmall(p *pack) bool { return r.Small && p.sizeBytes < r.packBytes/5*4 }
+func (r *rules) isSmall(p *pack) bool {
+	limit := r.packBytes / 5 * 4
+	if r.SmallBytes > 0 {
+		limit = r.SmallBytes
+	}
+	return r.Small && p.sizeBytes < limit
+}
 
 // compare orders candidates: the first are repacked first.
 func (r *rules) compare(p, q *pack, no, other int) int {

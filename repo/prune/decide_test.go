@@ -95,6 +95,8 @@ func TestDecide(t *testing.T) {
 		{"small packs, not asked for", many(10, size(100, 0)), limits(nil), decision{actions: actions(10, keep)}},
 		{"small and large", append(many(10, size(7900, 0)), size(8000, 0)), small, decision{actions: append(actions(10, repack), keep)}},
 		{"a small one with something unused", []pack{size(4000, 100), size(9900, 100)}, small, decision{actions: []action{repack, keep}}},
+		{"smaller than a size", append(many(10, size(2949, 0)), size(2950, 0)), limits(func(r *rules) { r.Small, r.SmallBytes = true, 3000 }),
+			decision{actions: append(actions(10, repack), keep)}},
 		{"missing", []pack{with(size(100, 0), gone), size(0, 100)}, limits(nil), decision{actions: []action{keep, remove}, missing: []int{0}}},
 		{"odd size", []pack{size(0, 100), with(size(100, 500), cut)}, limits(nil), decision{actions: []action{remove, keep}, odd: []int{1}}},
 	}

@@ -40,7 +40,7 @@ type Plan struct {
 	actions    []action       // by pack
 	unlisted   []blob.ID      // packs that no index file lists
 	indexFiles []indexFile
-	snapshots  map[blob.ID]bool // all that are there
+	snapshots  map[blob.ID]bool // those whose trees were walked
 }
 
 // indexFile is one that was read.
@@ -100,7 +100,7 @@ func (p *Plan) Nothing() bool { return len(p.unlisted) == 0 && p.Stats.RewriteIn
 // readSnapshots returns the root trees.
 func (p *Plan) readSnapshots(ctx context.Context, rep *report) ([]blob.ID, error) {
 	rep.begin(Snapshots, 0)
-	sns, err := p.r.Snapshots(ctx)
+	sns, err := p.r.SnapshotsBut(ctx, p.o.Ignore) // they may be damaged, and removed for that
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -113,9 +113,6 @@ func (p *Plan) readSnapshots(ctx context.Context, rep *report) ([]blob.ID, error
 	var roots []blob.ID
 	for _, sn := range sns {
 		p.snapshots[sn.ID] = true
-		if p.o.Ignore[sn.ID] {
-			continue
-		}
 		if sn.Tree == nil {
 			return nil, fmt.Errorf("%w: snapshot %s has no tree; remove it", ErrDamaged, sn.ID.Short())
 		}

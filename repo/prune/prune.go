@@ -51,8 +51,9 @@ type Options struct {
 	CacheableOnly bool
 	// Uncompressed repacks all packs with blobs that are not compressed; version 2 only.
 	Uncompressed bool
-	// Small repacks packs of less than 80 % of the size that new ones have.
-	Small bool
+	// Small repacks small packs: those below SmallBytes or, when that is 0, below 80 % of the size that new ones have.
+	Small      bool
+	SmallBytes int64
 	// NoFreeSpace is for a store that is full: nothing is repacked, and index files and packs are removed before the
 	// new index is written. When that is interrupted the index has to be rebuilt.
 	NoFreeSpace bool

@@ -207,6 +207,41 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
+// TestIgnoreDamaged: a snapshot that counts as removed may be damaged itself, as forget removes it unread.
+func TestIgnoreDamaged(t *testing.T) {
+	l := history(t, 5)
+	id := l.backup(3)
+	f := backend.File{Kind: backend.Snapshot, Name: id.String()}
+	if err := l.be.Remove(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	plan := func(o prune.Options) (prune.Stats, error) {
+		r := open(t, l.be)
+		defer r.Close()
+		p, err := prune.MakePlan(t.Context(), r, o, silent{t})
+		if err != nil {
+			return prune.Stats{}, err
+		}
+		return p.Stats, nil
+	}
+	want, err := plan(defaults)
+	if err == nil {
+		err = l.be.Save(t.Context(), f, []byte("not what the name says"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan(defaults); !errors.Is(err, prune.ErrDamaged) {
+		t.Errorf("a damaged snapshot: %v", err)
+	}
+	o := defaults
+	o.Ignore = map[blob.ID]bool{id: true}
+	got, err := plan(o)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v; -removed +ignored\n%s", err, diff)
+	}
+}
+
 func contents(t *testing.T, be *mem.Backend) map[string]int64 {
 	files := map[string]int64{}
 	for _, kind := range backend.Kinds {

@@ -42,7 +42,7 @@ func ParseMode(s string) (Mode, error) {
 	if i := slices.Index(Modes, s); i >= 0 {
 		return Mode(i), nil
 	}
-	return 0, fmt.Errorf("mode %q: choose restore-size, files-by-contents, blobs-per-file or raw-data", s)
+	return 0, fmt.Errorf("mode %q: choose restore-size, files-by-contents, blobs-per-file, raw-data or debug", s)
 }
 
 // String returns the word for the mode.

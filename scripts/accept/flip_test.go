@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,10 +25,12 @@ import (
 type flipped struct {
 	*sound
 	turn  atomic.Int64
+	count atomic.Int64      // commands
 	far   string            // repository to copy to and from
 	reads [][]string        // commands whose output does not depend on time and place
 	want  map[string]string // what they say when all is well
 	lock  []byte            // of a client that is gone
+	ran   sync.Map          // the commands, by their words
 }
 
 // TestFlippedBytes gives one byte of one file after the other another value, and runs every command. None of them panics,
@@ -59,6 +63,8 @@ func TestFlippedBytes(t *testing.T) {
 				}
 			}
 			eachOf(t, names, func(t *testing.T, name string) { f.flip(t, places[name]) })
+			t.Logf("%d flips, %d commands", len(names), f.count.Load())
+			f.wantAllRan()
 		})
 	}
 }
@@ -102,7 +108,7 @@ func newFlipped(t *testing.T, version int) *flipped {
 		{"cat", "config"}, {"cat", "masterkey"}, {"cat", "key", f.key}, {"cat", "snapshot", two.snapshot}, {"cat", "index", three.data.index}, {"cat", "pack", one.data.id},
 		{"cat", "blob", two.data.blobs[1].ID}, {"cat", "tree", three.root},
 		{"list", "keys"}, {"list", "snapshots"}, {"list", "index"}, {"list", "packs"}, {"list", "blobs"},
-		{"key", "list"}, {"features"}, {"options"},
+		{"key", "list"}, {"key", "list", "--json"}, {"features"}, {"options"}, {"version"}, {"completion", "bash"},
 	}
 	for _, args := range f.reads {
 		f.want[strings.Join(args, " ")] = inOrder(args, f.vitrine(args...))
@@ -121,9 +127,38 @@ func inOrder(args []string, out string) string {
 	return strings.Join(lines, "\n")
 }
 
+// commandWords returns the words that name the command of a command line.
+func commandWords(args []string) string {
+	var words []string
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "-") || len(words) == 2 || len(words) == 1 && !slices.Contains([]string{"key", "repair"}, words[0]) {
+			break
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
+}
+
+// wantAllRan tells of commands of the program that were not run.
+func (f *flipped) wantAllRan() {
+	f.t.Helper()
+	f.ran.Store("mount", true)
+	for _, parent := range []string{"", "key", "repair"} {
+		help := f.vitrine(strings.Fields(parent + " --help")...)
+		for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+)  +[A-Z]`).FindAllStringSubmatch(help, -1) {
+			command := strings.TrimSpace(parent + " " + m[1])
+			if _, ok := f.ran.Load(command); !ok && !slices.Contains([]string{"help", "key", "repair"}, command) {
+				f.t.Errorf("%s was not run", command)
+			}
+		}
+	}
+}
+
 // run runs a command, for a minute at most: then it is made to say where it hangs.
-func (l *lab) run(args ...string) result {
+func (f *flipped) run(l *lab, args ...string) result {
 	l.t.Helper()
+	f.count.Add(1)
+	f.ran.Store(commandWords(args), true)
 	command := append([]string{"timeout", "--signal=QUIT", "60"}, append(l.vitrineCommand(), args...)...)
 	r := l.try(exec.Command(command[0], command[1:]...))
 	if !slices.Contains([]int{0, 1, 3, 10, 11, 12}, r.code) {
@@ -161,11 +196,11 @@ func (f *flipped) flip(t *testing.T, p flipPlace) {
 	turn := int(f.turn.Add(1))
 	mine := func(i int) bool { return long || (i+turn)%3 == 0 }
 	f.read(l, mine)
-	f.write(l)
+	f.write(l, mine)
 	if _, err := os.Stat(path); err == nil { // else it was a pack that is written again, or the lock
 		l.spoil(path, func([]byte) []byte { return sound })
 	}
-	if r := l.run("check", "--read-data"); r.code != 0 {
+	if r := f.run(l, "check", "--read-data"); r.code != 0 {
 		t.Errorf("with the byte put right:\n%v", r)
 	}
 	f.whole(l, true)
@@ -178,7 +213,7 @@ func (f *flipped) flip(t *testing.T, p flipPlace) {
 		{"repair", "snapshots", "--forget"}, {"unlock", "--remove-all"}, {"prune", "--unsafe-recover-no-free-space", fmt.Sprintf("did-recover-%d", p.offset)},
 		{"check"},
 	} {
-		l.run(args...)
+		f.run(l, args...)
 	}
 }
 
@@ -189,7 +224,7 @@ func (f *flipped) read(l *lab, mine func(i int) bool) {
 		if !mine(i) {
 			continue
 		}
-		r := l.run(args...)
+		r := f.run(l, args...)
 		if diff := cmp.Diff(f.want[strings.Join(args, " ")], inOrder(args, r.stdout)); r.code == 0 && r.stderr == "" && diff != "" {
 			l.t.Errorf("it succeeds and says what is not so: -sound +flipped\n%s\n%v", diff, r)
 		}
@@ -197,9 +232,10 @@ func (f *flipped) read(l *lab, mine func(i int) bool) {
 	for i, args := range [][]string{
 		{"check"}, {"check", "--read-data"}, {"prune", "--dry-run"}, {"forget", "--keep-last", "1", "--dry-run", "--prune"},
 		{"rewrite", "--dry-run", "--exclude", "a"}, {"repair", "snapshots", "--dry-run"}, {"list", "locks"}, {"cache"},
+		{"check", "--read-data-subset", "1/2", "latest"}, {"dump", "--archive", "zip", "latest", "/"}, {"generate", "--man", l.dir},
 	} {
 		if mine(i) {
-			l.run(args...)
+			f.run(l, args...)
 		}
 	}
 	switch {
@@ -214,7 +250,7 @@ func (f *flipped) read(l *lab, mine func(i int) bool) {
 }
 
 // write runs what writes, and repairs nothing.
-func (f *flipped) write(l *lab) {
+func (f *flipped) write(l *lab, mine func(i int) bool) {
 	l.t.Helper()
 	far := l.dir + "/far"
 	l.must("cp", "-a", f.far, far)
@@ -223,18 +259,45 @@ func (f *flipped) write(l *lab) {
 	into := []string{"--from-repo", far, "--from-password-file", l.password}
 	for _, args := range [][]string{
 		{"backup", "--tag", "new", three.dir}, {"backup", "--tag", "new", "--force", l.password}, {"tag", "--add", "x", "--tag", "new"},
-		append([]string{"-r", far, "copy"}, from...), append([]string{"copy"}, into...),
+		append([]string{"copy", "-r", far}, from...), append([]string{"copy"}, into...),
 		{"rewrite", "--exclude", "a"}, {"migrate"}, {"unlock"},
 		{"forget", "--tag", "new", "--keep-last", "1", "--group-by", ""}, {"prune", "--max-unused", "0"}, {"prune", "--repack-small", "--max-unused", "0"},
 	} {
-		l.run(args...)
+		f.run(l, args...)
+	}
+	if mine(2) {
+		f.keys(l)
+		// A new repository with the parameters of a damaged one.
+		f.run(l, append([]string{"init", "-r", l.dir + "/new", "--copy-chunker-params"}, from...)...)
 	}
 	intact := l.repo
 	l.repo = far
-	if r := l.run("check", "--read-data"); r.code != 0 {
+	if r := f.run(l, "check", "--read-data"); r.code != 0 {
 		l.t.Errorf("the copy:\n%v", r)
 	}
 	l.repo = intact
+}
+
+// keys adds a key, changes its password, and takes another one away.
+func (f *flipped) keys(l *lab) {
+	l.t.Helper()
+	added, changed := l.dir+"/added", l.dir+"/changed"
+	write(l.t, added, "added\n")
+	write(l.t, changed, "changed\n")
+	if r := f.run(l, "key", "add", "--new-password-file", added); r.code == 0 {
+		if r := f.run(l, "key", "passwd", "--password-file", added, "--new-password-file", changed); r.code == 0 {
+			for file, code := range map[string]int{added: 12, changed: 0} {
+				if r := f.run(l, "list", "keys", "--password-file", file); r.code != code {
+					l.t.Errorf("with the password %s, after it was changed:\n%v", filepath.Base(file), r)
+				}
+			}
+		}
+	}
+	for _, path := range f.files("keys") {
+		if key := filepath.Base(path); key != f.key {
+			f.run(l, "key", "remove", key)
+		}
+	}
 }
 
 // whole restores the snapshots: where that succeeds they are as they were, and with must it has to.
@@ -245,7 +308,7 @@ func (f *flipped) whole(l *lab, must bool) {
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		r := l.run("restore", st.snapshot, "--target", target)
+		r := f.run(l, "restore", st.snapshot, "--target", target)
 		if must && r.code != 0 {
 			l.t.Errorf("snapshot %s is lost:\n%v", st.name, r)
 		}

@@ -53,7 +53,7 @@ unambiguous, except that of a blob. Note that the master key opens the whole rep
 		ValidArgs: []string{"masterkey", "config", "pack", "blob", "snapshot", "index", "key", "lock", "tree"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef("vitrine cat", "say what to print")
+				return usagef("vitrine cat", "say what to print: masterkey, config, or a pack, blob, snapshot, index, key, lock or tree")
 			}
 			c, ok := catters[args[0]]
 			switch {

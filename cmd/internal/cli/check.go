@@ -32,6 +32,7 @@ func newCheck(a *app) *cobra.Command {
 		Long: `Checks that every snapshot can be read: index and packs fit together, every tree is
 sound, and every blob it needs is there. --read-data also reads all data and verifies it.
 A check runs beside backups and mounts; it always reads the repository itself, never a cache.
+What cannot be read because the store does not answer or denies it is named as such, and is no damage.
 
 With filters or the IDs of snapshots (or "latest"), only their trees are checked, and only their data is read.`,
 		Example: `  vitrine check
@@ -76,15 +77,25 @@ func (a *app) runCheck(ctx context.Context, o checkOptions, ids []string) error 
 			return fmt.Errorf("check: %w", err)
 		}
 		show.Finish(res, o.unused)
-		switch {
-		case res.Errors == 1:
-			return errors.New("the repository contains 1 error, named above")
-		case res.Errors > 1:
-			return fmt.Errorf("the repository contains %d errors, named above", res.Errors)
-		}
-		return nil
+		return checkFailed(res)
 	})
 	return whenFull(err, "`vitrine check --no-lock` needs no room for a lock")
+}
+
+// checkFailed returns what a check found as an error.
+func checkFailed(res check.Result) error {
+	damage := res.Errors - res.Unread
+	unread := fmt.Sprintf("%s of it could not be read, named above, and may be sound: check again", progress.Count(res.Unread, "part"))
+	contains := fmt.Sprintf("the repository contains %s, named above", progress.Count(damage, "error"))
+	switch {
+	case res.Errors == 0:
+		return nil
+	case damage == 0:
+		return fmt.Errorf("the repository was not checked as a whole: %s", unread)
+	case res.Unread == 0:
+		return errors.New(contains)
+	}
+	return fmt.Errorf("%s; %s", contains, unread)
 }
 
 // chosen returns which snapshots the filters and IDs choose; nil are all of them.

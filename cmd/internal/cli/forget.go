@@ -151,6 +151,11 @@ func (a *app) runForget(ctx context.Context, o forgetOptions, ids []string) erro
 		return err
 	}
 	defer r.Close()
+	if o.prune {
+		if err := o.pruning.fits(r); err != nil {
+			return fmt.Errorf("forget --prune: %w", err)
+		}
+	}
 	lock := a.withLock
 	if o.dryRun && (!o.prune || a.global.noLock) {
 		lock = withoutLock // it only reads; a prune, to say something true, needs a repository at rest

@@ -39,7 +39,11 @@ order. A blob is listed with its type, once for each place that the index knows.
 func (a *app) runList(ctx context.Context, what string) error {
 	kind, isFile := listKinds[what]
 	if !isFile && what != "blobs" {
-		return usagef("vitrine list", "unknown kind %q%s", what, didYouMean("", what, []string{"blobs", "packs", "index", "snapshots", "keys", "locks"}))
+		hint := didYouMean("", what, []string{"blobs", "packs", "index", "snapshots", "keys", "locks"})
+		if hint == "" {
+			hint = ": choose blobs, packs, index, snapshots, keys or locks"
+		}
+		return usagef("vitrine list", "unknown kind %q%s", what, hint)
 	}
 	r, err := a.openRepository(ctx, wiring.NoIndex)
 	if err != nil {

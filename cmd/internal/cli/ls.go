@@ -27,6 +27,7 @@ type lsOptions struct {
 	filterFlags
 	long, human bool
 	recursive   bool
+	ncdu        bool
 	sort        string
 	reverse     bool
 }
@@ -38,17 +39,22 @@ func newLs(a *app) *cobra.Command {
 		Short: "List the files of a snapshot",
 		Long: `Lists the files of a snapshot, which is named by its ID or as "latest"; with :path the
 listing begins at that directory. Further arguments are absolute paths of directories:
-only these and what is directly in them is listed, or with --recursive everything below.`,
+only these and what is directly in them is listed, or with --recursive everything below.
+
+--ncdu writes what the program ncdu reads with -f, always with everything below the directories: it
+shows what takes how much space. Sizes are those of the files, without what is shared or compressed.`,
 		Example: `  vitrine ls latest
   vitrine ls -l latest /home/anna
   vitrine ls -l --sort size --reverse latest
-  vitrine ls --host db1 latest:/etc`,
+  vitrine ls --host db1 latest:/etc
+  vitrine ls --ncdu latest | ncdu -f-`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runLs(cmd.Context(), o, args) },
 	}
 	f := cmd.Flags()
 	o.register(f, ` when "latest" is asked for`)
 	f.BoolVarP(&o.long, "long", "l", false, "show mode, owner, size and time too")
 	f.BoolVar(&o.human, "human-readable", false, "with --long, show sizes in units for people")
+	f.BoolVar(&o.ncdu, "ncdu", false, "write an export for the program ncdu")
 	f.BoolVar(&o.recursive, "recursive", false, "list everything below the directories")
 	f.StringVarP(&o.sort, "sort", "s", "name", "the `order`: name, size, time (or mtime), atime, ctime or extension")
 	f.BoolVar(&o.reverse, "reverse", false, "list in the opposite order")
@@ -62,6 +68,12 @@ func (a *app) runLs(ctx context.Context, o lsOptions, args []string) error {
 	order, err := lsOrder(o.sort, o.reverse)
 	if err != nil {
 		return usagef("vitrine ls", "%w", err)
+	}
+	switch {
+	case o.ncdu && a.print.JSONMode():
+		return usagef("vitrine ls", "--ncdu and --json exclude each other")
+	case o.ncdu && (order != nil || o.long):
+		return usagef("vitrine ls", "--ncdu has an order and fields of its own: leave out --sort, --reverse and --long")
 	}
 	dirs := make([]string, 0, len(args)-1)
 	for _, d := range args[1:] {
@@ -81,16 +93,22 @@ func (a *app) runLs(ctx context.Context, o lsOptions, args []string) error {
 	}
 	out := bufio.NewWriterSize(a.stdout, 64<<10)
 	p := lister{json: a.print.JSONMode(), long: o.long, human: o.human, out: out}
-	if err := p.head(sn, dirs, a.print.Quiet()); err != nil {
-		return err
-	}
-	l := listing{r: r, dirs: dirs, missing: make(map[string]bool), recursive: o.recursive, show: p.node}
+	l := listing{r: r, dirs: dirs, missing: make(map[string]bool), recursive: o.recursive || o.ncdu, show: p.node}
 	for _, d := range dirs {
 		l.missing[d] = d != "/" // which is no node
 	}
-	if order == nil {
+	if !o.ncdu {
+		err = p.head(sn, dirs, a.print.Quiet())
+	}
+	switch {
+	case err != nil:
+	case o.ncdu:
+		_, below, _ := strings.Cut(args[0], ":")
+		n := ncdu{&l, out}
+		err = n.write(ctx, sn, root, path.Join("/", below))
+	case order == nil:
 		err = l.tree(ctx, root, "/")
-	} else {
+	default:
 		err = l.ordered(ctx, root, order)
 	}
 	if err != nil {

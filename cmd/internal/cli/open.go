@@ -100,10 +100,20 @@ func (a *app) openWithPassword(ctx context.Context, be backend.Backend, s *acces
 		case n < maxTyped && a.mayAskAgain(s, noPassword):
 			a.print.Warn("wrong password, try again")
 		default:
-			err = fmt.Errorf("%w; the password came from %s: give that of this repository, or name another one", err, a.passwordSource(s))
-			return nil, errors.Join(err, be.Close())
+			return nil, errors.Join(a.wrongPassword(err, s, noPassword), be.Close())
 		}
 	}
+}
+
+// wrongPassword adds to err where the password came from.
+func (a *app) wrongPassword(err error, s *access, none bool) error {
+	switch {
+	case none && s == &a.from:
+		return fmt.Errorf("%w; --from-insecure-no-password says that there is none: give one in its place", err)
+	case none:
+		return fmt.Errorf("%w; --insecure-no-password says that there is none: give one in its place", err)
+	}
+	return fmt.Errorf("%w; the password came from %s: give that of this repository, or name another one", err, a.passwordSource(s))
 }
 
 // lentStore is a store that is not closed while it is lent to somebody who would do so.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +79,11 @@ func TestPasswordSource(t *testing.T) {
 		}
 		if got := a.passwordSource(c.s); got != c.want {
 			t.Errorf("%+v: %q, want %q", *c.s, got, c.want)
+		}
+	}
+	for s, want := range map[*access]string{{}: "no key; --insecure-no-password says", &a.from: "no key; --from-insecure-no-password says"} {
+		if err := a.wrongPassword(errors.New("no key"), s, true); !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "came from") {
+			t.Errorf("without a password: %v", err)
 		}
 	}
 }

@@ -26,6 +26,7 @@ type pruneOptions struct {
 	maxRepackSize string
 	cacheableOnly bool
 	small         bool
+	smallerThan   string
 	uncompressed  bool
 	noFreeSpace   string
 
@@ -45,6 +46,7 @@ Mounts that are open go on reading.`,
 		Example: `  vitrine prune --dry-run
   vitrine prune
   vitrine prune --max-unused 0 --max-repack-size 10G
+  vitrine prune --repack-smaller-than 4m
   vitrine prune --max-unused unlimited`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runPrune(cmd.Context(), o) },
@@ -59,9 +61,10 @@ Mounts that are open go on reading.`,
 // register adds the flags that forget --prune has, too.
 func (o *pruneOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.maxUnused, "max-unused", "5%", "how much unused data may stay: a `limit` in bytes (suffixes k, m, g, t), in %, or the word unlimited")
-	f.StringVar(&o.maxRepackSize, "max-repack-size", "", "write packs of at most this `size` again (suffixes k, m, g, t)")
+	f.StringVar(&o.maxRepackSize, "max-repack-size", "", "write again packs of at most this `size` together (suffixes k, m, g, t)")
 	f.BoolVar(&o.cacheableOnly, "repack-cacheable-only", false, "write only packs of directories again, which the cache holds")
-	f.BoolVar(&o.small, "repack-small", false, "write packs below 80 % of the size of new ones again")
+	f.BoolVar(&o.small, "repack-small", false, "write packs below 80 % of the size of new ones again, when there are ten or more")
+	f.StringVar(&o.smallerThan, "repack-smaller-than", "", "write packs below this `size` again, at most that of new ones (suffixes k, m, g)")
 	f.BoolVar(&o.uncompressed, "repack-uncompressed", false, "write all data again that is not compressed")
 }
 
@@ -78,6 +81,15 @@ func (o *pruneOptions) options() (prune.Options, error) {
 	if o.maxRepackSize != "" {
 		if po.MaxRepackBytes, err = source.ParseSize(o.maxRepackSize); err != nil {
 			return po, fmt.Errorf("--max-repack-size: %w", err)
+		}
+	}
+	if o.smallerThan != "" {
+		po.Small = true
+		if po.SmallBytes, err = source.ParseSize(o.smallerThan); err == nil && po.SmallBytes == 0 {
+			err = errors.New("no pack is smaller than 0 bytes")
+		}
+		if err != nil {
+			return po, fmt.Errorf("--repack-smaller-than: %w", err)
 		}
 	}
 	return po, nil
@@ -102,13 +114,27 @@ func parseLimit(s string) (prune.Limit, error) {
 	return prune.Bytes(n), nil
 }
 
-// checkPrune refuses flags of a command that prunes before anything is done.
+// checkPrune refuses flags of a command that prunes, before the repository is opened.
 func (a *app) checkPrune(o pruneOptions, command string) error {
 	if _, err := o.options(); err != nil {
 		return usagef(command, "%w", err)
 	}
 	if o.uncompressed && a.global.compression == "off" {
 		return usagef(command, "--repack-uncompressed and --compression off exclude each other")
+	}
+	return nil
+}
+
+// fits refuses options that the repository is not made for, before anything is changed.
+func (o *pruneOptions) fits(r *repo.Repository) error {
+	po, err := o.options()
+	switch {
+	case err != nil:
+		return err
+	case o.uncompressed && r.Config().Version < 2:
+		return errors.New("--repack-uncompressed: a repository of version 1 cannot compress")
+	case po.SmallBytes > int64(r.PackBytes()):
+		return fmt.Errorf("--repack-smaller-than %s: new packs have only %d MiB, and would be written again each time; see --pack-size", o.smallerThan, r.PackBytes()>>20)
 	}
 	return nil
 }
@@ -123,6 +149,9 @@ func (a *app) runPrune(ctx context.Context, o pruneOptions) error {
 		return err
 	}
 	defer r.Close()
+	if err := o.fits(r); err != nil {
+		return fmt.Errorf("prune: %w", err)
+	}
 	if o.noFreeSpace != "" && o.noFreeSpace != r.Config().ID {
 		return fmt.Errorf("--unsafe-recover-no-free-space: say the ID of this repository, %s, if you mean it", r.Config().ID)
 	}
@@ -152,9 +181,6 @@ func (a *app) prune(ctx context.Context, r *repo.Repository, o pruneOptions) err
 	po, err := o.options()
 	if err != nil {
 		return err
-	}
-	if o.uncompressed && r.Config().Version < 2 {
-		return errors.New("--repack-uncompressed: a repository of version 1 cannot compress")
 	}
 	defer boundHeap()()
 	show := progress.NewPrune(a.print)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -29,15 +30,17 @@ IDs (or "latest") are given. The mode says what is counted:
   restore-size       entries, and the bytes that a restore of each snapshot would write
   files-by-contents  files with different contents, and their bytes
   blobs-per-file     files with different contents, and the different blobs in each
-  raw-data           blobs, as they are stored, and what compression makes of them`,
+  raw-data           blobs, as they are stored, and what compression makes of them
+  debug              all files and blobs of the repository by their sizes, whatever snapshots need of them`,
 		Example: `  vitrine stats latest
   vitrine stats --mode raw-data
+  vitrine stats --mode debug
   vitrine stats --mode files-by-contents --host db1 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runStats(cmd.Context(), o, args) },
 	}
 	f := cmd.Flags()
 	o.register(f, "")
-	f.StringVar(&o.mode, "mode", "restore-size", "what is counted: this `mode`, restore-size, files-by-contents, blobs-per-file or raw-data")
+	f.StringVar(&o.mode, "mode", "restore-size", "what is counted, the `mode`: restore-size, files-by-contents, blobs-per-file, raw-data or debug")
 	return cmd
 }
 
@@ -54,6 +57,9 @@ type statsMessage struct {
 }
 
 func (a *app) runStats(ctx context.Context, o statsOptions, ids []string) error {
+	if o.mode == "debug" {
+		return a.runSizes(ctx, o, ids)
+	}
 	mode, err := stats.ParseMode(o.mode)
 	if err != nil {
 		return usagef("vitrine stats", "--%w", err)
@@ -113,4 +119,85 @@ func (a *app) printStats(mode stats.Mode, res *stats.Result, compresses bool) {
 	if m.CompressionSpaceSaving > 0 {
 		line("Compression Space Saving", "%.2f%%", m.CompressionSpaceSaving)
 	}
+}
+
+// sizesMessage is one line of stats --mode debug --json.
+type sizesMessage struct {
+	What     string      `json:"what"`
+	Count    uint64      `json:"count"`
+	Size     uint64      `json:"total_size"`
+	Smallest uint64      `json:"smallest"`
+	Largest  uint64      `json:"largest"`
+	Classes  []sizeClass `json:"sizes"` // without empty ones
+}
+
+// sizeClass is how many have a size within bounds, in bytes.
+type sizeClass struct {
+	Least uint64 `json:"from"`
+	Most  uint64 `json:"to"`
+	Count uint64 `json:"count"`
+}
+
+// runSizes is stats --mode debug. It asks the repository itself, no cache.
+func (a *app) runSizes(ctx context.Context, o statsOptions, ids []string) error {
+	if f := o.filter(); len(ids)+len(f.Hosts)+len(f.Tags)+len(f.Paths) > 0 {
+		return usagef("vitrine stats", "--mode debug looks at the repository as a whole, and takes no snapshots or filters")
+	}
+	a.ownFiles = true
+	r, err := a.openRepository(ctx, wiring.NoIndex)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	show := progress.NewSteps(a.print)
+	defer show.End()
+	list, err := stats.Sizes(ctx, r, func(done, total int64) {
+		show.Show(progress.Step{Title: "scanning...", Unit: "index files"}, done, total)
+	})
+	show.End()
+	if err != nil {
+		return fmt.Errorf("stats: %w", err)
+	}
+	var messages []sizesMessage
+	for i := range list {
+		messages = append(messages, sizesOf(&list[i]))
+	}
+	if a.print.JSONMode() {
+		a.print.Message(messages)
+		return nil
+	}
+	for i := range messages {
+		if err := a.printSizes(&messages[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sizesOf(s *stats.Sized) sizesMessage {
+	m := sizesMessage{What: s.What, Count: s.Count, Size: s.Bytes, Smallest: s.Smallest, Largest: s.Largest, Classes: []sizeClass{}}
+	for class, n := range s.Classes {
+		if n > 0 {
+			least, most := stats.Bounds(class)
+			m.Classes = append(m.Classes, sizeClass{least, most, n})
+		}
+	}
+	return m
+}
+
+func (a *app) printSizes(m *sizesMessage) error {
+	if m.Count == 0 {
+		a.print.Result("%s: none\n", m.What)
+		return nil
+	}
+	a.print.Result("%s: %d, %s; from %s to %s", m.What, m.Count, progress.Bytes(m.Size), progress.Bytes(m.Smallest), progress.Bytes(m.Largest))
+	t := progress.NewTable("From", "Below", "Count")
+	for _, c := range m.Classes {
+		t.Row(progress.Bytes(c.Least), progress.Bytes(c.Most+1), strconv.FormatUint(c.Count, 10))
+	}
+	if err := t.Write(a.stdout); err != nil {
+		return err
+	}
+	a.print.Result("")
+	return nil
 }

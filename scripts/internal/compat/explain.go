@@ -19,7 +19,6 @@ type Exception struct {
 const (
 	secondRepository = "restic's old names for the other repository; `--from-…` are the new ones"
 	behindSubcommand = "behind `key add` and `key passwd` only, as in restic since 0.17"
-	fixedShare       = "`--repack-small` has a fixed limit, 80 % of `--pack-size`"
 )
 
 // exceptions are all of them.
@@ -30,7 +29,6 @@ var exceptions = []Exception{
 	{"copy", "password-file2", No, secondRepository},
 	{"copy", "password-command2", No, secondRepository},
 	{"copy", "key-hint2", No, secondRepository},
-	{"forget", "repack-smaller-than", No, fixedShare},
 	{"init", "repo2", No, secondRepository},
 	{"init", "repository-file2", No, secondRepository},
 	{"init", "password-file2", No, secondRepository},
@@ -39,8 +37,6 @@ var exceptions = []Exception{
 	{"key", "host", Differs, behindSubcommand},
 	{"key", "user", Differs, behindSubcommand},
 	{"key", "new-password-file", Differs, behindSubcommand},
-	{"ls", "ncdu", No, "`ncdu` reads a mount"},
-	{"prune", "repack-smaller-than", No, fixedShare},
 	{"self-update", "", No, "it is built from its sources"},
 }
 
@@ -97,7 +93,7 @@ var Differences = []Difference{
 	{"migrate", "migrate", "an unknown migration is an error; the check before is silent"},
 	{"repair snapshots", "repair snapshots", "a snapshot whose root is lost is removed only with `--forget`"},
 	{"rewrite", "rewrite", "`--exclude` adds no summary to snapshots that it does not change (`--snapshot-summary` does)"},
-	{"stats", "stats", "no `--mode debug`"},
+	{"stats", "stats", "`--mode debug` is in a form of its own, with `--json` too"},
 	{"tags", "tag", "`--remove` keeps the order of the other tags; `--set ''` takes all away, where restic changes nothing"},
 	{"unlock", "unlock", "says how many locks it removed and how many stay"},
 }
