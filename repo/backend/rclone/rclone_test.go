@@ -176,6 +176,14 @@ func TestStartsAgain(t *testing.T) {
 // The call that is under way when rclone dies fails for a reason that may pass.
 func TestKilledInCall(t *testing.T) {
 	c := config(t, "rclone::local:"+t.TempDir(), nil)
+	half, killed := make(chan struct{}), make(chan struct{})
+	var conns atomic.Int64
+	c.WrapConn = func(conn net.Conn) net.Conn {
+		if conns.Add(1) > 1 {
+			return conn
+		}
+		return &halted{Conn: conn, left: 1 << 20, half: half, goOn: killed}
+	}
 	be, err := rclone.Create(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -185,8 +193,9 @@ func TestKilledInCall(t *testing.T) {
 	f := backendtest.FileOf(backend.Pack, content)
 	done := make(chan error)
 	go func() { done <- be.Save(t.Context(), f, content) }()
-	time.Sleep(30 * time.Millisecond)
+	<-half
 	killChild(t)
+	close(killed)
 	if err := <-done; err == nil || backend.IsPermanent(err) {
 		t.Errorf("Save with rclone killed: %v", err)
 	}
@@ -196,6 +205,22 @@ func TestKilledInCall(t *testing.T) {
 	if got, err := be.ReadAll(t.Context(), f, 64<<20); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("ReadAll: %d bytes, %v", len(got), err)
 	}
+}
+
+// halted is a connection that stops when so many bytes have gone, until it may go on.
+type halted struct {
+	net.Conn
+	left       int // only the one who writes uses it
+	half, goOn chan struct{}
+}
+
+func (h *halted) Write(p []byte) (int, error) {
+	if h.left > 0 && h.left <= len(p) {
+		close(h.half)
+		<-h.goOn
+	}
+	h.left -= len(p)
+	return h.Conn.Write(p)
 }
 
 // An rclone that ends at once each time is not started without pause, and what it says is told, as an error that may
@@ -429,6 +454,7 @@ func TestFull(t *testing.T) {
 		c := config(t, "rclone::local:"+t.TempDir(), map[string]string{"program": os.Args[0]})
 		var log bytes.Buffer
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		rclone.SetWordsTime(t, time.Minute) // a busy machine is late with them
 		t.Setenv("RCLONE_TEST_SAYS", said)
 		be, err := rclone.Open(t.Context(), c)
 		if err != nil {
