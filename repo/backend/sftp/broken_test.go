@@ -74,7 +74,13 @@ func storm(t *testing.T, be backend.Backend, dir string, breaks func(round int))
 			}
 		})
 	}
-	for round := range 8 {
+	broken := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return failed
+	}
+	// On a busy machine the workers take their time to begin.
+	for round, begin := 0, time.Now(); round < 8 || broken() == 0 && time.Since(begin) < time.Minute; round++ {
 		time.Sleep(150 * time.Millisecond)
 		breaks(round)
 	}

@@ -34,7 +34,7 @@ func roundTrips(t *testing.T, delay time.Duration, enough float64, call func() e
 
 // What a call costs on a long line.
 func TestRoundTrips(t *testing.T) {
-	const delay = 60 * time.Millisecond
+	const delay = 150 * time.Millisecond
 	s := sshdtest.Start(t)
 	dir := t.TempDir()
 	create(t, config(t, s, s.Port, dir)).Close()
