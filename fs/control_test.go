@@ -249,7 +249,7 @@ func TestStatusTextsAreForgotten(t *testing.T) {
 		defer s.control.mu.Unlock()
 		return len(s.control.texts)
 	}
-	for end := time.Now().Add(5 * time.Second); held() > 3; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); held() > 3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d texts are kept", held())
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,18 +118,37 @@ func TestRow14RefreshBlocksNobody(t *testing.T) {
 // The status tells how many index files the last look has read.
 func TestRefreshCountsIndexFiles(t *testing.T) {
 	src := small(t)
-	_, s := mountServer(t, src, Options{
-		RefreshEvery: 200 * time.Millisecond,
+	// Each look finds a snapshot, so that however late this test asks, the last one has read something.
+	growing := &growingSource{Source: src}
+	_, s := mountServer(t, growing, Options{
+		RefreshEvery: 20 * time.Millisecond,
 		Traffic:      func() Traffic { return Traffic{IndexFiles: 3 * int64(src.IndexRefreshes())} },
 	})
-	src.AddSnapshot(time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), src.Tree(), nil)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if got := s.Status().Refresh.NewIndexFiles; got == 3 {
-			return
-		} else if got != 0 || time.Now().After(end) {
-			t.Fatalf("%d new index files, want 3", got)
-		}
+	if got := s.Status().Refresh.NewIndexFiles; got != 0 {
+		t.Errorf("%d new index files before there is something new", got)
 	}
+	growing.grows.Store(true)
+	eventually(t, func() error {
+		if got := s.Status().Refresh.NewIndexFiles; got != 3 {
+			return fmt.Errorf("%d new index files, want 3", got)
+		}
+		return nil
+	})
+}
+
+// growingSource has one snapshot more each time when its snapshots are listed, once it grows.
+type growingSource struct {
+	*treetest.Source
+	grows  atomic.Bool
+	number int // only the refresher uses it
+}
+
+func (g *growingSource) ListFiles(ctx context.Context, kind backend.Kind) ([]backend.Info, error) {
+	if kind == backend.Snapshot && g.grows.Load() {
+		g.number++
+		g.AddSnapshot(time.Date(2021, 1, 1, 0, 0, g.number, 0, time.UTC), blob.Hash(nil), nil)
+	}
+	return g.Source.ListFiles(ctx, kind)
 }
 
 // What the kernel knows of the lists goes when they change, without waiting for it to expire.

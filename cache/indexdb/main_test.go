@@ -73,9 +73,9 @@ func openLogged(t testing.TB, dir string, src Source, tune func(*DB), log *slog.
 // waitFor polls: what is waited for happens in another process.
 func waitFor(t testing.TB, what string, fn func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !fn(); {
+	for deadline := time.Now().Add(time.Minute); !fn(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 20 s for: %s", what)
+			t.Fatalf("waited a minute for: %s", what)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -128,7 +128,7 @@ func checkNothingLeft(t *testing.T) {
 	t.Helper()
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	t.Cleanup(func() {
-		for range 200 {
+		for range 4000 {
 			if runtime.NumGoroutine() <= goroutines && openFiles(t) <= files {
 				return
 			}

@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 //	jsonsubset a b            each message of a has its like in b: same message_type, and at
 //	                          least the same fields with the same types
 //	jsonhas file type k=v…    a message of that type has these fields; ? stands for any value
-//	waitfor path              waits until the path exists
+//	waitfor path [text]       waits until the path exists, or until the file has the text
 //	flipbyte file offset      damages a file
 //
 // And this program, for exec and exits:
@@ -201,15 +201,19 @@ func lines(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: waitfor path")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: waitfor path [text]")
 	}
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if found, _ := filepath.Glob(ts.MkAbs(args[0])); len(found) > 0 {
+		if len(args) == 2 {
+			if content, _ := os.ReadFile(ts.MkAbs(args[0])); bytes.Contains(content, []byte(args[1])) {
+				return
+			}
+		} else if found, _ := filepath.Glob(ts.MkAbs(args[0])); len(found) > 0 {
 			return
 		}
 	}
-	ts.Fatalf("%s does not appear", args[0])
+	ts.Fatalf("%s does not appear", strings.Join(args, " with "))
 }
 
 func flipByte(ts *testscript.TestScript, neg bool, args []string) {

@@ -275,7 +275,7 @@ func TestInterrupted(t *testing.T) {
 			break // stopped by the last item, when all was done
 		}
 	}
-	for i := 0; runtime.NumGoroutine() > routines && i < 100; i++ {
+	for i := 0; runtime.NumGoroutine() > routines && i < 2000; i++ {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if now := runtime.NumGoroutine(); now > routines {

@@ -3,6 +3,7 @@ package prune_test
 import (
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 
 	"vitrine/repo"
@@ -147,27 +148,59 @@ func TestLives(t *testing.T) {
 			l.check()
 			o := prune.Options{MaxRepackBytes: prune.NoLimit}
 			ends, calls := map[fault.Op]int{}, 0
-			for i := 0; ; i += 1 + 2*int(seed) { // each call of one life, every third of another
-				c := l.clone()
-				c.t = t
-				be := fault.New(c.be, fault.From(i, fault.After))
-				_, err := c.prune(be, o)
-				if calls = be.Calls(); calls <= i {
-					if err != nil {
-						t.Fatal(err)
-					}
-					break
+			for op := fault.Save; op <= fault.Remove; op++ {
+				step := 1
+				if seed > 0 && op != fault.Save && op != fault.Remove { // each call of one life, every third that only reads of another
+					step = 3
 				}
-				ends[be.Trace()[i].Op]++
-				c.check()
-				c.mustPrune(o)
-				c.wantPruned(0)
+				for n := 0; ; n += step {
+					c := l.clone()
+					c.t = t
+					be := fault.New(c.be, fromOp(op, n))
+					_, err := c.prune(be, o)
+					calls = be.Calls()
+					if countOp(be.Trace(), op) <= n {
+						if err != nil {
+							t.Fatal(err)
+						}
+						break
+					}
+					ends[op]++
+					c.check()
+					c.mustPrune(o)
+					c.wantPruned(0)
+				}
 			}
 			if calls < 30 || ends[fault.Remove] == 0 || ends[fault.Save] == 0 {
 				t.Errorf("%d calls, ended behind %v: the prune had too little to do", calls, ends)
 			}
 		})
 	}
+}
+
+// fromOp is the plan that lets call n of a method happen and fails it, and all calls after it. Numbers over all methods would
+// not do: which call has which is a matter of scheduling.
+func fromOp(op fault.Op, n int) fault.Plan {
+	var seen atomic.Int64
+	var over atomic.Bool
+	return func(c fault.Call) fault.Fault {
+		if c.Op == op && seen.Add(1) > int64(n) {
+			over.Store(true)
+		}
+		if over.Load() {
+			return fault.Fault{Mode: fault.After}
+		}
+		return fault.Fault{}
+	}
+}
+
+func countOp(calls []fault.Call, op fault.Op) (n int) {
+	for _, c := range calls {
+		if c.Op == op {
+			n++
+		}
+	}
+	return n
 }
 
 // TestAllKinds makes sure that lives have what they are to have.

@@ -87,8 +87,8 @@ func TestAgainstRestic(t *testing.T) {
 				}
 				continue
 			}
-			if err != nil || len(theirs) == 0 {
-				t.Fatalf("seed %d, %v: restic tells of %d sets, %v", seed, p, len(theirs), err)
+			if err != nil || len(theirs) != len(sets) {
+				t.Fatalf("seed %d, %v: restic tells of %d sets of %d, %v", seed, p, len(theirs), len(sets), err)
 			}
 			for host, set := range sets {
 				keep, remove := retention.Apply(p, set, time.Now())
@@ -285,7 +285,7 @@ func randomPolicy(random *rand.Rand) retention.Policy {
 // errRefused is the error of a restic that would keep nothing of a set. That of Debian removes them all.
 var errRefused = errors.New("restic refuses")
 
-// resticKeeps runs restic and returns what it keeps of each host's snapshots.
+// resticKeeps runs restic and returns what it keeps of each host's snapshots, nil of one of which it keeps nothing.
 func resticKeeps(program, dir string, p retention.Policy) (map[string][]decision, error) {
 	args := []string{"-r", dir, "--no-cache", "--no-lock", "forget", "--dry-run", "--json", "--group-by", "host"}
 	for flag, n := range map[string]int{"last": p.Last, "hourly": p.Hourly, "daily": p.Daily, "weekly": p.Weekly, "monthly": p.Monthly, "yearly": p.Yearly} {
@@ -328,6 +328,7 @@ func resticKeeps(program, dir string, p retention.Policy) (map[string][]decision
 	}
 	kept := make(map[string][]decision)
 	for _, g := range groups {
+		kept[g.Host] = nil
 		for _, r := range g.Reasons {
 			if c := r.Counters; c != nil {
 				for _, n := range []*int{&c.Last, &c.Hourly, &c.Daily, &c.Weekly, &c.Monthly, &c.Yearly} {

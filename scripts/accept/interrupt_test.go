@@ -33,15 +33,17 @@ func (l *lab) backupOf(input []byte, args ...string) (cmd *exec.Cmd, stderr *str
 	return cmd, stderr, pipe
 }
 
-// awaitFile waits until a file of that pattern is there.
-func (l *lab) awaitFile(pattern string) {
+// awaitFiles waits until so many files of that pattern are there.
+func (l *lab) awaitFiles(n int, pattern string) {
 	l.t.Helper()
+	found := 0
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if names, _ := filepath.Glob(pattern); len(names) > 0 {
+		names, _ := filepath.Glob(pattern)
+		if found = len(names); found >= n {
 			return
 		}
 	}
-	l.t.Fatalf("there is no %s", pattern)
+	l.t.Fatalf("there are %d %s, want %d", found, pattern, n)
 }
 
 // packNames is a pattern for the packs of a repository in a directory.
@@ -65,10 +67,13 @@ func TestInterruptedWhileAway(t *testing.T) {
 		{2, time.Second, 5 * time.Second, "interrupted by two signals; the lock on the repository stays, `vitrine unlock` removes it\n"},
 	} {
 		// In the end it waits for its input with a pack that is not full.
+		before, err := filepath.Glob(packNames(served))
+		if err != nil {
+			t.Fatal(err)
+		}
 		cmd, stderr, endless := l.backupOf(sourcetest.Noise(uint64(i), 40<<20))
-		l.awaitFile(packNames(served))
-		l.awaitFile(served + "/locks/*")
-		time.Sleep(300 * time.Millisecond) // the program knows of the pack, and has not listed it
+		l.awaitFiles(len(before)+3, packNames(served)) // it stores two at a time, so it knows of one, and has not listed it
+		l.awaitFiles(1, served+"/locks/*")
 		server.Stop()
 		began := time.Now()
 		for range test.signals {
@@ -113,11 +118,12 @@ func TestInterruptedLimited(t *testing.T) {
 			l.vitrine("init")
 			cmd, stderr, endless := l.backupOf(sourcetest.Noise(1, 40<<20), "--limit-upload", "700")
 			defer endless.Close()
-			l.awaitFile(packNames(dir))
+			l.awaitFiles(1, packNames(dir))
+			time.Sleep(time.Second) // until the program knows of the pack; the next ones take six more
 			began := time.Now()
 			cmd.Process.Signal(syscall.SIGINT)
 			cmd.Wait()
-			if took := time.Since(began); took > 3*time.Second {
+			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("the end takes %v", took)
 			}
 			want := "interrupted by a signal; the lock on the repository is removed\n"

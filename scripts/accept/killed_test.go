@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vitrine/repo/source/sourcetest"
 )
 
 // A backup is killed when it has stored some packs, at any moment from then on, and made again. What it
@@ -22,7 +24,11 @@ func TestRemoteKilled(t *testing.T) {
 		for round := range rounds {
 			l, twin, f := newRemoteLab(t, kind)
 			f.inPlace = kind == "rest" || kind == "rclone" // such a pack is in no index, as the checks below show
-			backup := []string{"backup", "--pack-size", "4", source}
+			// Two packs are on their way at a time, with up to 12 MiB each: so much more that there is always a rest to store
+			// when two of them have arrived.
+			more := l.dir + "/more"
+			write(t, more, string(sourcetest.Noise(1, 16<<20)))
+			backup := []string{"backup", "--pack-size", "4", source, more}
 			twin.vitrine(backup...)
 			undisturbed := twin.sound(&far{stored: func(*testing.T) string { return twin.repo }})
 
@@ -62,7 +68,7 @@ func TestRemoteKilled(t *testing.T) {
 // killBackup starts a backup, slowly, and kills it some moment after that many packs are stored.
 func (l *lab) killBackup(f *far, packs int, backup []string) {
 	l.t.Helper()
-	command := append(append(l.vitrineCommand(), "--limit-upload", "2000"), backup...)
+	command := append(append(l.vitrineCommand(), "--limit-upload", "3000"), backup...)
 	cmd := exec.CommandContext(l.t.Context(), command[0], command[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

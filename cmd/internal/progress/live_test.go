@@ -81,26 +81,28 @@ func TestLiveJSON(t *testing.T) {
 }
 
 func TestBarKeepsLinesAbove(t *testing.T) {
-	var out, errOut bytes.Buffer
-	p := New(Options{Stdout: &out, Stderr: &errOut, Terminal: true, FPS: 60})
-	stop := p.Live(time.Now(), fixed{})
-	p.Line("a line in between")
-	p.Warn("a warning")
-	time.Sleep(100 * time.Millisecond)
-	stop()
-	p.Line("the end")
-	got := out.String()
-	for _, want := range []string{"a line in between\n", "66.67%", "1.0 MiB/s", "2 files", "/a/b?[31m"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("terminal output lacks %q: %q", want, got)
+	synctest.Test(t, func(t *testing.T) {
+		var out, errOut bytes.Buffer
+		p := New(Options{Stdout: &out, Stderr: &errOut, Terminal: true, FPS: 60})
+		stop := p.Live(time.Now(), fixed{})
+		p.Line("a line in between")
+		p.Warn("a warning")
+		time.Sleep(100 * time.Millisecond)
+		stop()
+		p.Line("the end")
+		got := out.String()
+		for _, want := range []string{"a line in between\n", "66.67%", "1.0 MiB/s", "2 files", "/a/b?[31m"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("terminal output lacks %q: %q", want, got)
+			}
 		}
-	}
-	if !strings.HasSuffix(got, "the end\n") {
-		t.Errorf("output ends in %q", got)
-	}
-	if errOut.String() != "a warning\n" {
-		t.Errorf("stderr is %q", errOut.String())
-	}
+		if !strings.HasSuffix(got, "the end\n") {
+			t.Errorf("output ends in %q", got)
+		}
+		if errOut.String() != "a warning\n" {
+			t.Errorf("stderr is %q", errOut.String())
+		}
+	})
 }
 
 func TestFit(t *testing.T) {

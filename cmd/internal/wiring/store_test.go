@@ -79,7 +79,7 @@ func TestRetryFor(t *testing.T) {
 	defer server.Close()
 	began := time.Now()
 	_, err := OpenBackend(t.Context(), "rest:"+server.URL, StoreOptions{RetryFor: time.Second})
-	if err == nil || !strings.Contains(err.Error(), "502") || !strings.Contains(err.Error(), "rest:"+server.URL) || time.Since(began) > 2*time.Second {
+	if err == nil || !strings.Contains(err.Error(), "502") || !strings.Contains(err.Error(), "rest:"+server.URL) || time.Since(began) > 20*time.Second { // without it minutes
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }

@@ -26,7 +26,7 @@ func start(t *testing.T, script string) (g *Group, background int, done chan err
 	cmd.Stdout = w
 	cmd.Stderr = new(strings.Builder) // read by a goroutine, for which Wait waits
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = 300 * time.Millisecond
+	cmd.WaitDelay = 20 * time.Second // Wait must not be through before the test has looked
 	g, err = Start(cmd)
 	w.Close()
 	if err != nil {
@@ -44,7 +44,7 @@ func start(t *testing.T, script string) (g *Group, background int, done chan err
 
 // gone waits until there is no process of that number.
 func gone(pid int) bool {
-	for range 200 {
+	for range 4000 {
 		if unix.Kill(pid, 0) == unix.ESRCH {
 			return true
 		}
@@ -67,7 +67,7 @@ func TestKillsTheGroup(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("it ends as if it had not been killed")
 	}
-	for end := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if s := state(background); s == "" || s == "Z" {
 			break
 		} else if time.Now().After(end) {
@@ -92,6 +92,7 @@ func TestKillsNothingAfterwards(t *testing.T) {
 	if s := state(background); s != "S" && s != "R" {
 		t.Errorf("the group is killed by a number that is free: state %q", s)
 	}
+	syscall.Kill(background, syscall.SIGKILL)
 	<-done
 	g.Kill()
 }

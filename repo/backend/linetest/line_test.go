@@ -147,11 +147,18 @@ func TestCutEvery(t *testing.T) {
 	t.Run("line", func(t *testing.T) {
 		l := linetest.New(t, addr, linetest.Truncate(1<<20, 0.1))
 		l.CutEvery(30 * time.Millisecond)
-		var mu sync.Mutex
+		var mu sync.Mutex // guards ends and resets
+		began := time.Now()
+		enough := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			took := time.Since(began)
+			return took > time.Second && l.Cuts() >= 10 && ends > 0 && resets > 0 || took > 20*time.Second
+		}
 		var workers sync.WaitGroup
 		for range 4 {
 			workers.Go(func() {
-				for end := time.Now().Add(time.Second); time.Now().Before(end); {
+				for !enough() {
 					c, err := net.Dial("tcp", l.Addr)
 					if err != nil {
 						continue // at the moment of a cut
@@ -182,7 +189,7 @@ func TestCutEvery(t *testing.T) {
 			t.Errorf("%d cuts, %d ends, %d resets", n, ends, resets)
 		}
 	})
-	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if n := runtime.NumGoroutine(); n > before {

@@ -199,15 +199,18 @@ func (l *lines) errors() int {
 // about returns what was last said about a file after so many errors, or "". The answer that a request has
 // failed may be here before the reason is, so it waits a little.
 func (l *lines) about(name string, after int) string {
-	for began := time.Now(); ; time.Sleep(wordsTime / 20) {
+	for began := time.Now(); ; time.Sleep(wordsPause) {
 		if words := l.find(name+": ", after); words != "" || time.Since(began) > wordsTime {
 			return words
 		}
 	}
 }
 
-// wordsTime is how long the reason of an error may take longer than the error.
-const wordsTime = 200 * time.Millisecond
+// wordsPause is between two looks for the reason of an error.
+const wordsPause = 10 * time.Millisecond
+
+// wordsTime is how long the reason of an error may take longer than the error. Only tests change it.
+var wordsTime = 200 * time.Millisecond
 
 func (l *lines) find(prefix string, after int) string {
 	l.mu.Lock()

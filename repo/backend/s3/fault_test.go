@@ -361,7 +361,10 @@ func TestConnections(t *testing.T) {
 				break
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
+		for end := time.Now().Add(10 * time.Second); most.Load() < limit && time.Now().Before(end); { // so many must be there at a time
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(10 * time.Millisecond) // and no more
 		running.Add(-1)
 		fail(w, 404, "NoSuchKey", "told")
 	}).(*Backend)

@@ -3,6 +3,7 @@ package sftp_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,23 +16,25 @@ import (
 	"vitrine/repo/backend/sftp/sshdtest"
 )
 
-// roundTrips returns how long a call takes in round trips of the relay, the least of some attempts.
-func roundTrips(t *testing.T, delay time.Duration, call func() error) float64 {
+// roundTrips returns how long a call takes in round trips of the relay: the least of some attempts, until one takes
+// enough or less. A busy machine makes many of them longer.
+func roundTrips(t *testing.T, delay time.Duration, enough float64, call func() error) float64 {
 	t.Helper()
-	least := time.Hour
-	for range 5 {
+	least := math.Inf(1)
+	for attempt := 0; attempt < 40 && least > enough; attempt++ {
 		begin := time.Now()
 		if err := call(); err != nil {
 			t.Error(err)
+			break
 		}
-		least = min(least, time.Since(begin))
+		least = min(least, float64(time.Since(begin))/float64(delay))
 	}
-	return float64(least) / float64(delay)
+	return least
 }
 
 // What a call costs on a long line.
 func TestRoundTrips(t *testing.T) {
-	const delay = 60 * time.Millisecond
+	const delay = 150 * time.Millisecond
 	s := sshdtest.Start(t)
 	dir := t.TempDir()
 	create(t, config(t, s, s.Port, dir)).Close()
@@ -60,11 +63,12 @@ func TestRoundTrips(t *testing.T) {
 		"list the few snapshots": {func() error { return be.List(ctx, backend.Snapshot, func(backend.Info) error { return nil }) }, 4},
 	}
 	for name, test := range tests {
-		got := roundTrips(t, delay, test.call)
-		t.Logf("%s: %.1f round trips", name, got)
 		// Most of a round trip is left for this machine. One after the other, a listing of all
 		// packs would take 1024.
-		if got > test.most+0.9 {
+		enough := test.most + 0.9
+		got := roundTrips(t, delay, enough, test.call)
+		t.Logf("%s: %.1f round trips", name, got)
+		if got > enough {
 			t.Errorf("%s takes %.1f round trips, want at most %g", name, got, test.most)
 		}
 	}

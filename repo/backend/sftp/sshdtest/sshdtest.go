@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +30,29 @@ type Server struct {
 	t      testing.TB
 	config []string
 	cmd    *exec.Cmd
-	log    bytes.Buffer // read only after the process has ended
+	log    *serverLog
+	done   chan struct{} // closed when cmd has ended
+}
+
+// startTimeout is for a machine that does other things at the same time.
+const startTimeout = 30 * time.Second
+
+// serverLog is what a process of the server says.
+type serverLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *serverLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *serverLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // Start starts a server, which ends with the test. Lines of config are put before its own, so that they
@@ -72,19 +95,29 @@ func (s *Server) run() bool {
 		lines = append(lines, "Subsystem sftp internal-sftp")
 	}
 	s.write("sshd_config", strings.Join(lines, "\n")+"\n")
-	s.log.Reset()
+	s.log = new(serverLog)
 	s.cmd = exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", s.path("sshd_config"))
-	s.cmd.Stderr = &s.log
+	s.cmd.Stderr = s.log
 	s.cmd.WaitDelay = time.Second // sessions keep standard error open
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("start sshd (scripts/setup installs it): %v", err)
 	}
-	for range 100 {
-		if c, err := net.Dial("tcp", s.Addr()); err == nil {
-			c.Close()
+	cmd, done := s.cmd, make(chan struct{})
+	s.done = done
+	go func() {
+		cmd.Wait() // what went wrong is in the log
+		close(done)
+	}()
+	// It says when it listens. Whoever answers there may be somebody else.
+	for end := time.Now().Add(startTimeout); time.Now().Before(end); {
+		if strings.Contains(s.log.String(), "Server listening on 127.0.0.1 port "+s.Port+".") {
 			return true
 		}
-		time.Sleep(20 * time.Millisecond)
+		select {
+		case <-done: // it cannot have the port, or its configuration is wrong
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 	s.Stop()
 	return false
@@ -92,11 +125,9 @@ func (s *Server) run() bool {
 
 // Stop ends the server, but not the sessions it has.
 func (s *Server) Stop() {
-	if s.cmd.ProcessState == nil {
-		s.cmd.Process.Signal(os.Interrupt)
-		s.cmd.Process.Signal(os.Kill)
-		s.cmd.Wait()
-	}
+	s.cmd.Process.Signal(os.Interrupt)
+	s.cmd.Process.Signal(os.Kill)
+	<-s.done
 }
 
 // Kill ends the server and all sessions at once, as a crash of the machine does.
