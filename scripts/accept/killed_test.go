@@ -3,8 +3,11 @@ package accept
 import (
 	"bytes"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,9 +28,9 @@ func TestRemoteKilled(t *testing.T) {
 			l, twin, f := newRemoteLab(t, kind)
 			f.inPlace = kind == "rest" || kind == "rclone" // such a pack is in no index, as the checks below show
 			// Two packs are on their way at a time, with up to 12 MiB each: so much more that there is always a rest to store
-			// when two of them have arrived.
+			// when two of them have arrived. It must not be the noise that the source has.
 			more := l.dir + "/more"
-			write(t, more, string(sourcetest.Noise(1, 16<<20)))
+			write(t, more, string(sourcetest.Noise(99, 16<<20)))
 			backup := []string{"backup", "--pack-size", "4", source, more}
 			twin.vitrine(backup...)
 			undisturbed := twin.sound(&far{stored: func(*testing.T) string { return twin.repo }})
@@ -86,10 +89,35 @@ func (l *lab) killBackup(f *far, packs int, backup []string) {
 		}
 	}
 	time.Sleep(rand.N(600 * time.Millisecond))
+	for f.inPlace { // no client can help when such a server has the half of an index file, and the next backup says so
+		cmd.Process.Signal(syscall.SIGSTOP)
+		time.Sleep(100 * time.Millisecond) // until the server has what is on its way
+		if l.wholeIndex(f) {
+			break
+		}
+		cmd.Process.Signal(syscall.SIGCONT)
+		time.Sleep(100 * time.Millisecond)
+	}
 	cmd.Process.Kill()
 	cmd.Wait()
 	if cmd.ProcessState.Exited() {
 		l.t.Errorf("the backup ended with code %d before it was killed; the test shows nothing:\n%s", cmd.ProcessState.ExitCode(), out.String())
 	}
 	l.sane("killed backup", out.String())
+}
+
+// wholeIndex tells whether no index file in the directory of a server is half there.
+func (l *lab) wholeIndex(f *far) bool {
+	l.t.Helper()
+	names, err := filepath.Glob(f.stored(l.t) + "/index/*")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		if err != nil || !whole(filepath.Base(name), content) {
+			return false
+		}
+	}
+	return true
 }

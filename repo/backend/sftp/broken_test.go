@@ -40,7 +40,12 @@ func storm(t *testing.T, be backend.Backend, dir string, breaks func(round int))
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	failed := 0
+	failed, done := 0, 0
+	succeeded := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+	}
 	transient := func(err error) {
 		if backend.IsPermanent(err) {
 			t.Errorf("a broken connection gives a permanent error: %v", err)
@@ -68,20 +73,32 @@ func storm(t *testing.T, be backend.Backend, dir string, breaks func(round int))
 				for err := be.ReadAt(t.Context(), sharedFile, p, 100); err != nil; err = be.ReadAt(t.Context(), sharedFile, p, 100) {
 					transient(err)
 				}
+				succeeded()
 				if !bytes.Equal(p, shared[100:][:len(p)]) {
 					t.Error("a read after a broken one gives wrong bytes")
 				}
 			}
 		})
 	}
-	broken := func() int {
+	counts := func() (int, int) {
 		mu.Lock()
 		defer mu.Unlock()
-		return failed
+		return failed, done
 	}
-	// On a busy machine the workers take their time to begin.
-	for round, begin := 0, time.Now(); round < 8 || broken() == 0 && time.Since(begin) < time.Minute; round++ {
+	// On a busy machine the workers take their time to begin, and connections to be made. Who meets only breaks cannot even
+	// remove what is half there, so each break waits for a call that came through after the one before.
+	begin := time.Now()
+	inTime := func() bool { return time.Since(begin) < time.Minute }
+	for round, last := 0, 0; ; round++ {
 		time.Sleep(150 * time.Millisecond)
+		broken, through := counts()
+		for ; through == last && inTime(); broken, through = counts() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if round >= 8 && broken > 0 || !inTime() {
+			break
+		}
+		last = through
 		breaks(round)
 	}
 	close(stop)
