@@ -148,7 +148,9 @@ func (r *Repository) open(ctx context.Context, o Options) error {
 		r.be = o.Cache(r.config.ID, r.be)
 	}
 	if o.OpenIndex != nil {
-		if r.index, err = o.OpenIndex(ctx, r); err != nil {
+		if r.index, err = o.OpenIndex(ctx, r); errors.Is(err, ErrCorrupt) {
+			return fmt.Errorf("open index: %w; `vitrine repair index` makes a new index from the packs", err)
+		} else if err != nil {
 			return fmt.Errorf("open index: %w", err)
 		}
 	}

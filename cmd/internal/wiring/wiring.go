@@ -139,8 +139,12 @@ func openCached(ctx context.Context, r *repo.Repository, o Options) (repo.Index,
 	if ctx.Err() != nil {
 		return nil, err
 	}
+	m, memErr := openMemory(ctx, r, o.Log)
+	if memErr != nil {
+		return nil, memErr // the cache is not what is wrong
+	}
 	o.Log.Warn("the index cache cannot be used; this run keeps the index in memory", "error", err)
-	return openMemory(ctx, r, o.Log)
+	return m, nil
 }
 
 func openMemory(ctx context.Context, r *repo.Repository, log *slog.Logger) (repo.Index, error) {
