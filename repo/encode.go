@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"vitrine/repo/blob"
@@ -56,23 +57,31 @@ func sized(buf []byte, n int) []byte {
 	return buf[:0]
 }
 
-// encoders keeps the encoders of a write scope. The one last used, whose memory may still be in the
-// processor's caches, is used next; not a sync.Pool, which a collection empties, so that pages would
-// have to be had from the system again.
+// encoders keeps the encoders of a write scope. A blob gets the smallest one that is large enough, or else the largest, which
+// grows: so only as many become as large as the largest blobs as there are such blobs at a time. Not a sync.Pool, which a
+// collection empties, so that pages would have to be had from the system again.
 type encoders struct {
 	mu   sync.Mutex
-	free []*encoder // as many as there were callers at a time, at most
+	free []*encoder // as many as there were callers at a time, at most; by the size of their frames
 }
 
-func (s *encoders) get() *encoder {
+// get returns an encoder for a blob of n bytes.
+func (s *encoders) get(n int) *encoder {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.free); n > 0 {
-		e := s.free[n-1]
-		s.free = s.free[:n-1]
-		return e
+	if len(s.free) == 0 {
+		return new(encoder)
 	}
-	return new(encoder)
+	i := min(s.place(compress.BoundBytes(n)), len(s.free)-1)
+	e := s.free[i]
+	s.free = slices.Delete(s.free, i, i+1)
+	return e
+}
+
+// place returns where the encoders begin whose frames have room for n bytes. mu is held.
+func (s *encoders) place(n int) int {
+	i, _ := slices.BinarySearchFunc(s.free, n, func(e *encoder, n int) int { return cap(e.frame) - n })
+	return i
 }
 
 func (s *encoders) put(e *encoder) {
@@ -81,7 +90,7 @@ func (s *encoders) put(e *encoder) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free = append(s.free, e)
+	s.free = slices.Insert(s.free, s.place(cap(e.frame)), e)
 }
 
 // packBuffers recycles the buffers of packs that are stored: one for each open pack, for each upload, for each of the
@@ -113,7 +122,7 @@ func (s *packBuffers) put(buf []byte) {
 // StoredBytes returns what the plain bytes would take in a pack, for a run that only tells
 // what it would do.
 func (r *Repository) StoredBytes(plain []byte) (int, error) {
-	e := looseEncoders.get()
+	e := looseEncoders.get(len(plain))
 	defer looseEncoders.put(e)
 	sealed, _, err := e.encode(r, plain, false)
 	return len(sealed), err

@@ -273,7 +273,7 @@ func (r *Repository) recompresses(e blob.Entry) bool {
 
 // encodeAgain seals a blob anew at the end of out.sealed and notes its lengths in e.
 func (r *Repository) encodeAgain(out *repacked, e *blob.Entry, content []byte, o RepackOptions) error {
-	enc := looseEncoders.get()
+	enc := looseEncoders.get(len(content))
 	defer looseEncoders.put(enc)
 	sealed, plainBytes, err := enc.encode(r, content, (o.Frame || e.Type == blob.Tree) && r.Compresses())
 	if err != nil {

@@ -206,7 +206,7 @@ func (w *Writer) save(ctx context.Context, h blob.Handle, plain []byte) (Saved, 
 	if err != nil || known || !w.claim(h) {
 		return saved, err
 	}
-	e := w.encoders.get()
+	e := w.encoders.get(len(plain))
 	defer w.encoders.put(e)
 	sealed, plainBytes, err := e.encode(w.r, plain, false)
 	if err != nil {
