@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -269,5 +270,29 @@ func TestDirectionIsAskedFor(t *testing.T) {
 				t.Errorf("first %v: asked %d times, backwards %v", tc.first, asked, a.backwards.Load())
 			}
 		}
+	})
+}
+
+// slowInput gives a byte after a while.
+type slowInput struct{ left int }
+
+func (s *slowInput) Read(p []byte) (int, error) {
+	time.Sleep(3 * time.Second)
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	s.left--
+	return 1, nil
+}
+
+// Standard input has no direction, so nobody is asked for one, which costs requests.
+func TestNoDirectionOfStdin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := repotest.New(t, 2)
+		_, err := Run(t.Context(), r, Options{Stdin: &slowInput{3}, Direction: func(context.Context) (bool, error) {
+			t.Error("asked for a direction")
+			return false, nil
+		}})
+		check(t, err)
 	})
 }
