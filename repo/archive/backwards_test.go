@@ -205,7 +205,7 @@ func (t turner) Done(Item) {
 	}
 }
 
-// However often a walk turns, the snapshot is the same.
+// However often a walk turns, the snapshot is the same, and each file is found in its parent.
 func TestTurningIsTheSameSnapshot(t *testing.T) {
 	many := map[string]string{}
 	for i := range 700 {
@@ -223,9 +223,9 @@ func TestTurningIsTheSameSnapshot(t *testing.T) {
 	for i := range 30 {
 		targets = append(targets, fmt.Sprintf("s%02d", i))
 	}
-	want := ours(t, r, Options{Targets: targets, DryRun: true})
+	want := ours(t, r, Options{Targets: targets})
 	for range 10 {
-		o := withDefaults(Options{Targets: targets, Force: true, DryRun: true})
+		o := withDefaults(Options{Targets: targets, Parent: want.Snapshot, DryRun: true})
 		a := newRun(r, &o)
 		a.rep = turner{run: a}
 		var sn snapshot.Snapshot
@@ -235,6 +235,10 @@ func TestTurningIsTheSameSnapshot(t *testing.T) {
 		check(t, a.write(t.Context(), r, &o, &res, deal))
 		if *a.root != *want.Snapshot.Tree {
 			t.Fatalf("tree %s, want %s", a.root.Short(), want.Snapshot.Tree.Short())
+		}
+		a.counts.summary(&res.Summary)
+		if s := &res.Summary; s.FilesNew+s.FilesChanged > 0 || s.FilesUnmodified != want.Summary.FilesNew {
+			t.Fatalf("of %d files %d are new and %d changed, %d as they were", want.Summary.FilesNew, s.FilesNew, s.FilesChanged, s.FilesUnmodified)
 		}
 	}
 }
