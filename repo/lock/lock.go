@@ -4,7 +4,8 @@
 //
 // A lock is a file below locks/. Acquire looks for conflicting locks, writes its own, waits 200 ms
 // and looks again, so that of two clients at the same moment at least one sees the other. Both may,
-// and then both give up; RetryFor lets them try again after waits that differ.
+// and then both give up; RetryFor lets them try again after waits that differ. A backup waits longer on a slow
+// store, up to 2 s, to know of others that begin at the same moment.
 //
 // With Options.Early the wait and the second look happen while the holder is at work already. What
 // it reads meanwhile is to be relied on: a client that excludes us and that the first look did not see
