@@ -128,6 +128,7 @@ type Lock struct {
 	release func() error
 	client  *client
 	others  others
+	first   blob.ID // the lock file that Acquire made
 }
 
 // Acquire takes a lock. The context it returns ends with ctx, with Release, or with the
@@ -185,7 +186,7 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 		id, made, seen, err := c.try(ctx)
 		if err == nil {
 			ctx, lock := c.hold(ctx, id, made, false)
-			lock.client, lock.others = c, seen
+			lock.client, lock.others, lock.first = c, seen, id
 			return ctx, lock, nil
 		}
 		if !errors.Is(err, ErrLocked) {
@@ -219,7 +220,7 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 		return nil, nil, lockError(err)
 	}
 	held, lock := c.hold(ctx, id, made, quick)
-	lock.client, lock.others = c, c.tellApart(after)
+	lock.client, lock.others, lock.first = c, c.tellApart(after), id
 	return held, lock, nil
 }
 
