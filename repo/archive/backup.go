@@ -208,7 +208,7 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Re
 		return work(ctx, &dryStore{repo: r, claimed: make(map[blob.Handle]struct{})})
 	}
 	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
-		if o.Direction != nil {
+		if o.Direction != nil && o.Stdin == nil { // one file has no direction
 			stop := a.keepDirection(ctx, w, o.Direction, res.Parent == nil)
 			defer stop()
 		}

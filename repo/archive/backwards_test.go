@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -204,7 +205,7 @@ func (t turner) Done(Item) {
 	}
 }
 
-// However often a walk turns, the snapshot is the same.
+// However often a walk turns, the snapshot is the same, and each file is found in its parent.
 func TestTurningIsTheSameSnapshot(t *testing.T) {
 	many := map[string]string{}
 	for i := range 700 {
@@ -222,9 +223,9 @@ func TestTurningIsTheSameSnapshot(t *testing.T) {
 	for i := range 30 {
 		targets = append(targets, fmt.Sprintf("s%02d", i))
 	}
-	want := ours(t, r, Options{Targets: targets, DryRun: true})
+	want := ours(t, r, Options{Targets: targets})
 	for range 10 {
-		o := withDefaults(Options{Targets: targets, Force: true, DryRun: true})
+		o := withDefaults(Options{Targets: targets, Parent: want.Snapshot, DryRun: true})
 		a := newRun(r, &o)
 		a.rep = turner{run: a}
 		var sn snapshot.Snapshot
@@ -234,6 +235,10 @@ func TestTurningIsTheSameSnapshot(t *testing.T) {
 		check(t, a.write(t.Context(), r, &o, &res, deal))
 		if *a.root != *want.Snapshot.Tree {
 			t.Fatalf("tree %s, want %s", a.root.Short(), want.Snapshot.Tree.Short())
+		}
+		a.counts.summary(&res.Summary)
+		if s := &res.Summary; s.FilesNew+s.FilesChanged > 0 || s.FilesUnmodified != want.Summary.FilesNew {
+			t.Fatalf("of %d files %d are new and %d changed, %d as they were", want.Summary.FilesNew, s.FilesNew, s.FilesChanged, s.FilesUnmodified)
 		}
 	}
 }
@@ -269,5 +274,29 @@ func TestDirectionIsAskedFor(t *testing.T) {
 				t.Errorf("first %v: asked %d times, backwards %v", tc.first, asked, a.backwards.Load())
 			}
 		}
+	})
+}
+
+// slowInput gives a byte after a while.
+type slowInput struct{ left int }
+
+func (s *slowInput) Read(p []byte) (int, error) {
+	time.Sleep(3 * time.Second)
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	s.left--
+	return 1, nil
+}
+
+// Standard input has no direction, so nobody is asked for one, which costs requests.
+func TestNoDirectionOfStdin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := repotest.New(t, 2)
+		_, err := Run(t.Context(), r, Options{Stdin: &slowInput{3}, Direction: func(context.Context) (bool, error) {
+			t.Error("asked for a direction")
+			return false, nil
+		}})
+		check(t, err)
 	})
 }

@@ -3,6 +3,7 @@ package check_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"vitrine/repo/blob"
 	"vitrine/repo/check"
 	"vitrine/repo/repotest"
+	"vitrine/repo/snapshot"
 )
 
 // away fails the calls that are chosen as a store does that was waited for in vain.
@@ -112,34 +114,68 @@ func TestSilent(t *testing.T) {
 			s.snapshot(&root)
 		})
 	}
-	check := func(chosen func(n int, c fault.Call) bool) (check.Result, int, error) {
-		var calls atomic.Int64
-		be := fault.New(s.be, away(func(c fault.Call) bool {
-			if c.File.Kind != backend.Pack || c.Op == fault.List {
-				return false
-			}
-			return chosen(int(calls.Add(1)), c)
-		}))
-		r, err := repo.Open(t.Context(), be, repo.Options{Password: []byte(repotest.Password)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := check.Run(t.Context(), r, check.Options{ReadData: true}, &found{})
-		return res, int(calls.Load()), err
-	}
-	res, calls, err := check(func(int, fault.Call) bool { return false })
+	res, calls, err := s.checkAway(backend.Pack, func(int) bool { return false })
 	if err != nil || res.Errors > 0 {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	trees := int(res.Trees) // the reads before those of whole packs
 	for name, first := range map[string]int{"trees": trees / 2, "data": trees + 10} {
-		res, n, err := check(func(n int, _ fault.Call) bool { return n > first })
+		res, n, err := s.checkAway(backend.Pack, func(n int) bool { return n > first })
 		if !errors.Is(err, backend.ErrAway) || n > first+50 || res.Unread == 0 || res.Unread != res.Errors {
 			t.Errorf("away from the %s on: %d of %d calls, %+v, %v", name, n, calls, res, err)
 		}
 	}
-	res, n, err := check(func(n int, _ fault.Call) bool { return n%2 == 0 && n > trees })
+	res, n, err := s.checkAway(backend.Pack, func(n int) bool { return n%2 == 0 && n > trees })
 	if err != nil || n != calls || res.Unread != (calls-trees)/2 || res.Errors != res.Unread {
 		t.Errorf("every second pack: %d of %d calls, %+v, %v", n, calls, res, err)
+	}
+	for _, kind := range []backend.Kind{backend.Snapshot, backend.Index} {
+		files, first := len(s.files(kind)), 10
+		res, n, err := s.checkAway(kind, func(n int) bool { return n > first })
+		if !errors.Is(err, backend.ErrAway) || files < dirs || n > first+8+2*runtime.GOMAXPROCS(0) || res.Unread != res.Errors {
+			t.Errorf("away from %v files on: %d of %d were asked for, %+v, %v", kind, n, files, res, err)
+		}
+	}
+}
+
+// checkAway checks with a store that does not answer the reads that are chosen, by their number, of those of a kind. It
+// returns how many there were.
+func (s *sample) checkAway(kind backend.Kind, chosen func(n int) bool) (check.Result, int, error) {
+	s.t.Helper()
+	var calls atomic.Int64
+	be := fault.New(s.be, away(func(c fault.Call) bool {
+		return c.File.Kind == kind && c.Op != fault.List && chosen(int(calls.Add(1)))
+	}))
+	r, err := repo.Open(s.t.Context(), be, repo.Options{Password: []byte(repotest.Password)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res, err := check.Run(s.t.Context(), r, check.Options{ReadData: true}, &found{})
+	return res, int(calls.Load()), err
+}
+
+// TestSilentPath: a store that does not answer any more is not asked for the names above what could not be read.
+func TestSilentPath(t *testing.T) {
+	s := newSample(t, 2)
+	const above, leaves = 400, 100
+	before, _, err := s.checkAway(backend.Pack, func(int) bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(func(w *repo.Writer) {
+		var nodes []snapshot.Node
+		for i := range leaves {
+			nodes = append(nodes, dir(fmt.Sprintf("leaf%03d", i), s.tree(w, dir(fmt.Sprint(i), s.tree(w)))))
+		}
+		tree := s.tree(w, nodes...)
+		for range above {
+			tree = s.tree(w, dir("d", tree))
+		}
+		s.snapshot(&tree)
+	})
+	first := int(before.Trees) + above + leaves/2
+	res, n, err := s.checkAway(backend.Pack, func(n int) bool { return n > first })
+	if !errors.Is(err, backend.ErrAway) || n > first+above/2 || res.Unread == 0 || res.Unread != res.Errors {
+		t.Errorf("%d calls, of which %d were answered: %+v, %v", n, first, res, err)
 	}
 }

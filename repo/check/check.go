@@ -150,14 +150,14 @@ func ended(ctx context.Context) error { return ctx.Err() }
 // maxKeyBytes bounds key files, which have a few hundred bytes.
 const maxKeyBytes = 1 << 20
 
-// inVain is how many reads of packs, in a row, the store may be waited for in vain. Each takes long, and a store that is gone
+// inVain is how many reads, in a row, the store may be waited for in vain. Each takes long, and a store that is gone
 // is not asked for all the others; one that only cannot read some files is.
 const inVain = 8
 
 // errSilent ends a check of a store that does not answer.
 var errSilent = backend.Classed(backend.ErrAway, errors.New("the store does not answer any more: nothing else is checked"))
 
-// asked notes how a read of a pack has ended.
+// asked notes how a read has ended.
 func (c *run) asked(err error) {
 	if errors.Is(err, backend.ErrAway) {
 		c.vain.Add(1)
@@ -172,6 +172,15 @@ func (c *run) silent() error {
 		return errSilent
 	}
 	return nil
+}
+
+// afterRead notes how the read of a file has ended, and returns an error when there is nothing more to read.
+func (c *run) afterRead(ctx context.Context, err error) error {
+	if ended(ctx) != nil {
+		return ended(ctx)
+	}
+	c.asked(err)
+	return c.silent()
 }
 
 // checkKeys looks whether the key files are what their names say.
@@ -209,7 +218,7 @@ func (c *run) checkSnapshots(ctx context.Context, only func(*snapshot.Snapshot) 
 	errs := make([]error, len(infos))
 	err = c.each(ctx, Snapshots, infos, func(ctx context.Context, i int, id blob.ID) error {
 		sns[i], errs[i] = c.loadSnapshot(ctx, id)
-		return ended(ctx)
+		return c.afterRead(ctx, errs[i])
 	})
 	if err != nil {
 		return err
@@ -289,7 +298,7 @@ func (c *run) checkIndex(ctx context.Context) error {
 	errs := make([]error, len(infos))
 	err = c.each(ctx, Index, infos, func(ctx context.Context, i int, id blob.ID) error {
 		errs[i] = c.r.LoadIndexFile(ctx, id, c.table.Adder(nil))
-		return ended(ctx)
+		return c.afterRead(ctx, errs[i])
 	})
 	if err != nil {
 		return err

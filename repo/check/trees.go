@@ -345,13 +345,16 @@ func (p *paths) dir(ctx context.Context, n int) string {
 
 // name finds the name of a directory in the tree above it.
 func (p *paths) name(ctx context.Context, parent int, id blob.ID) string {
-	nodes, _, _ := p.c.loadTree(ctx, p.ids[parent])
+	var nodes []snapshot.Node
+	if p.c.silent() == nil { // else each name would be waited for in vain
+		nodes, _, _ = p.c.loadTree(ctx, p.ids[parent])
+	}
 	for i := range nodes {
 		if nodes[i].Type == snapshot.Dir && nodes[i].Subtree != nil && *nodes[i].Subtree == id {
 			return printable(nodes[i].Name)
 		}
 	}
-	return "tree " + id.Short() // only when ctx has ended
+	return "tree " + id.Short() // only when it cannot be read any more, or ctx has ended
 }
 
 // printable quotes a name that a terminal should not get raw.

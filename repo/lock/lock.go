@@ -4,7 +4,8 @@
 //
 // A lock is a file below locks/. Acquire looks for conflicting locks, writes its own, waits 200 ms
 // and looks again, so that of two clients at the same moment at least one sees the other. Both may,
-// and then both give up; RetryFor lets them try again after waits that differ.
+// and then both give up; RetryFor lets them try again after waits that differ. A backup waits longer on a slow
+// store, up to 2 s, to know of others that begin at the same moment.
 //
 // With Options.Early the wait and the second look happen while the holder is at work already. What
 // it reads meanwhile is to be relied on: a client that excludes us and that the first look did not see
@@ -127,6 +128,7 @@ type Lock struct {
 	release func() error
 	client  *client
 	others  others
+	first   blob.ID // the lock file that Acquire made
 }
 
 // Acquire takes a lock. The context it returns ends with ctx, with Release, or with the
@@ -184,7 +186,7 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 		id, made, seen, err := c.try(ctx)
 		if err == nil {
 			ctx, lock := c.hold(ctx, id, made, false)
-			lock.client, lock.others = c, seen
+			lock.client, lock.others, lock.first = c, seen, id
 			return ctx, lock, nil
 		}
 		if !errors.Is(err, ErrLocked) {
@@ -218,7 +220,7 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 		return nil, nil, lockError(err)
 	}
 	held, lock := c.hold(ctx, id, made, quick)
-	lock.client, lock.others = c, c.tellApart(after)
+	lock.client, lock.others, lock.first = c, c.tellApart(after), id
 	return held, lock, nil
 }
 

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-
-	"vitrine/repo/blob"
 )
 
 // others is what was seen of others.
@@ -22,9 +20,10 @@ type others struct {
 // Who comes at the same moment may not have been seen, or not have seen us; see RankNow.
 func (l *Lock) Rank() int { return l.others.rank }
 
-// RankNow is Rank as it is now. It costs a listing of the locks, and a request for each.
+// RankNow is Rank as it is now. It costs a listing of the locks, and a request for each of others, and of its own once that
+// was replaced.
 func (l *Lock) RankNow(ctx context.Context) (int, error) {
-	locks, err := l.client.read(ctx, blob.ID{})
+	locks, err := l.client.read(ctx, l.first)
 	if err != nil {
 		return 0, lockError(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +115,37 @@ type slowSave struct {
 func (s slowSave) SaveFile(ctx context.Context, kind backend.Kind, plain []byte) (blob.ID, error) {
 	time.Sleep(s.time)
 	return s.Files.SaveFile(ctx, kind, plain)
+}
+
+// Who asks for its rank reads the locks of others, and its own only when that is not the first one any more.
+func TestRankNowReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		c := mortal(s)
+		c.self.Backup = true
+		_, l := mustAcquire(t, c)
+		first := Info{Hostname: "before", Username: "alice", PID: 1, PIDSpace: "boot/ns", Backup: true}
+		var reads atomic.Int64
+		s.spoil(func(op string, _ blob.ID) error {
+			if op == "read" {
+				reads.Add(1)
+			}
+			return nil
+		}, nil)
+		want := func(wantRank int, wantReads int64) {
+			t.Helper()
+			reads.Store(0)
+			if rank, err := l.RankNow(t.Context()); err != nil || rank != wantRank || reads.Load() != wantReads {
+				t.Errorf("rank %d with %d reads, %v; want %d with %d", rank, reads.Load(), err, wantRank, wantReads)
+			}
+		}
+		want(0, 0)
+		time.Sleep(refreshEvery + time.Minute)
+		want(0, 1)
+		first.Time = time.Now()
+		s.put(t, first)
+		want(1, 2)
+	})
 }
 
 func TestDead(t *testing.T) {

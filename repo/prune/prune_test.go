@@ -210,7 +210,7 @@ func TestDryRun(t *testing.T) {
 // TestIgnoreDamaged: a snapshot that counts as removed may be damaged itself, as forget removes it unread.
 func TestIgnoreDamaged(t *testing.T) {
 	l := history(t, 5)
-	id := l.backup(3)
+	other, id := l.backup(3), l.backup(3)
 	f := backend.File{Kind: backend.Snapshot, Name: id.String()}
 	if err := l.be.Remove(t.Context(), f); err != nil {
 		t.Fatal(err)
@@ -231,10 +231,13 @@ func TestIgnoreDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plan(defaults); !errors.Is(err, prune.ErrDamaged) {
-		t.Errorf("a damaged snapshot: %v", err)
-	}
 	o := defaults
+	for _, ignored := range []map[blob.ID]bool{nil, {other: true}} {
+		o.Ignore = ignored
+		if _, err := plan(o); !errors.Is(err, prune.ErrDamaged) {
+			t.Errorf("a damaged snapshot, %d others ignored: %v", len(ignored), err)
+		}
+	}
 	o.Ignore = map[blob.ID]bool{id: true}
 	got, err := plan(o)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {

@@ -79,7 +79,7 @@ func (p *ncdu) tree(ctx context.Context, id blob.ID, dir string) error {
 }
 
 // info writes the object about a file or directory. Nothing is known of the space that a file took on its disk: it is
-// given as its size in whole blocks.
+// given as its size in whole blocks. For ncdu no time is before 1970.
 func (p *ncdu) info(n *snapshot.Node) {
 	const block = 512
 	fmt.Fprintf(p.out, `{"name":%s,"asize":%d,"dsize":%d,"dev":%d,"ino":%d`,
@@ -90,7 +90,7 @@ func (p *ncdu) info(n *snapshot.Node) {
 	if n.Type != snapshot.Dir && n.Type != snapshot.File {
 		p.out.WriteString(`,"notreg":true`)
 	}
-	fmt.Fprintf(p.out, `,"uid":%d,"gid":%d,"mode":%d,"mtime":%d}`, n.UID, n.GID, snapshot.UnixMode(n.Mode), n.ModTime.Unix())
+	fmt.Fprintf(p.out, `,"uid":%d,"gid":%d,"mode":%d,"mtime":%d}`, n.UID, n.GID, snapshot.UnixMode(n.Mode), max(0, n.ModTime.Unix()))
 }
 
 // ncduString quotes a name and leaves bytes that are no UTF-8 as they are, as ncdu does.

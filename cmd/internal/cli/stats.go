@@ -121,7 +121,7 @@ func (a *app) printStats(mode stats.Mode, res *stats.Result, compresses bool) {
 	}
 }
 
-// sizesMessage is one line of stats --mode debug --json.
+// sizesMessage is one element of the array of stats --mode debug --json.
 type sizesMessage struct {
 	What     string      `json:"what"`
 	Count    uint64      `json:"count"`
