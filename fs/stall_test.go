@@ -191,7 +191,7 @@ func TestRow14Stalls(t *testing.T) {
 		if with.worst < limit || with.worst < 2*max(without.worst, with.late) {
 			return
 		}
-		if attempt == 10 {
+		if attempt == 5 {
 			t.Errorf("the worst stall is %v, want less than %v", with.worst, limit)
 			return
 		}

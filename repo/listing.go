@@ -99,8 +99,9 @@ const (
 // run lists packs as they become due, until working ends. What is left then is the caller's to flush.
 // ctx, which ends later or never, is that of the index files: one on its way is not given up.
 func (l *lister) run(ctx, working context.Context) error {
-	looks := 0             // left until the run is alone
-	var told time.Duration // the age of the run when others was called
+	looks := 0 // left until the run is alone
+	others := l.newTeller(working)
+	defer others.stop()
 	var again <-chan time.Time
 	for {
 		select {
@@ -115,11 +116,7 @@ func (l *lister) run(ctx, working context.Context) error {
 			}
 		}
 		if !l.alone && l.look(working) {
-			age := time.Since(l.began)
-			if fn := l.others.Load(); fn != nil && (looks == 0 || age > 2*told) {
-				(*fn)(working)
-				told = age
-			}
+			others.tell(looks == 0)
 			looks = looksInVain
 		}
 		if again = nil; looks > 0 {
@@ -127,6 +124,45 @@ func (l *lister) run(ctx, working context.Context) error {
 			again = time.After(listPatience(time.Since(l.began)) / lookShare)
 		}
 	}
+}
+
+// teller calls lister.others, one call at a time. Index files do not wait for it.
+type teller struct {
+	l       *lister
+	ctx     context.Context
+	cancel  context.CancelFunc
+	calling sync.WaitGroup
+	busy    chan struct{} // holds a token during a call
+	told    time.Duration // the age of the run at the last call
+}
+
+func (l *lister) newTeller(ctx context.Context) *teller {
+	t := &teller{l: l, busy: make(chan struct{}, 1)}
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	return t
+}
+
+// tell calls when others are new, or when the run is twice as old as at the last call.
+func (t *teller) tell(isNew bool) {
+	fn, age := t.l.others.Load(), time.Since(t.l.began)
+	if fn == nil || !isNew && age <= 2*t.told {
+		return
+	}
+	select {
+	case t.busy <- struct{}{}:
+		t.told = age
+		t.calling.Go(func() {
+			(*fn)(t.ctx)
+			<-t.busy
+		})
+	default:
+	}
+}
+
+// stop ends a call, and waits for that.
+func (t *teller) stop() {
+	t.cancel()
+	t.calling.Wait()
 }
 
 // flush writes the packs noted so far as one index file.
