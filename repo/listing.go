@@ -100,8 +100,10 @@ const (
 // ctx, which ends later or never, is that of the index files: one on its way is not given up.
 func (l *lister) run(ctx, working context.Context) error {
 	looks := 0 // left until the run is alone
-	others := l.newTeller(working)
-	defer others.stop()
+	telling, cancel := context.WithCancel(working)
+	others := &teller{l: l, busy: make(chan struct{}, 1)}
+	defer others.calling.Wait()
+	defer cancel()
 	var again <-chan time.Time
 	for {
 		select {
@@ -116,7 +118,7 @@ func (l *lister) run(ctx, working context.Context) error {
 			}
 		}
 		if !l.alone && l.look(working) {
-			others.tell(looks == 0)
+			others.tell(telling, looks == 0)
 			looks = looksInVain
 		}
 		if again = nil; looks > 0 {
@@ -129,21 +131,13 @@ func (l *lister) run(ctx, working context.Context) error {
 // teller calls lister.others, one call at a time. Index files do not wait for it.
 type teller struct {
 	l       *lister
-	ctx     context.Context
-	cancel  context.CancelFunc
 	calling sync.WaitGroup
 	busy    chan struct{} // holds a token during a call
 	told    time.Duration // the age of the run at the last call
 }
 
-func (l *lister) newTeller(ctx context.Context) *teller {
-	t := &teller{l: l, busy: make(chan struct{}, 1)}
-	t.ctx, t.cancel = context.WithCancel(ctx)
-	return t
-}
-
 // tell calls when others are new, or when the run is twice as old as at the last call.
-func (t *teller) tell(isNew bool) {
+func (t *teller) tell(ctx context.Context, isNew bool) {
 	fn, age := t.l.others.Load(), time.Since(t.l.began)
 	if fn == nil || !isNew && age <= 2*t.told {
 		return
@@ -152,17 +146,11 @@ func (t *teller) tell(isNew bool) {
 	case t.busy <- struct{}{}:
 		t.told = age
 		t.calling.Go(func() {
-			(*fn)(t.ctx)
+			(*fn)(ctx)
 			<-t.busy
 		})
 	default:
 	}
-}
-
-// stop ends a call, and waits for that.
-func (t *teller) stop() {
-	t.cancel()
-	t.calling.Wait()
 }
 
 // flush writes the packs noted so far as one index file.

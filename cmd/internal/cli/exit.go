@@ -21,6 +21,7 @@ const (
 	exitLocked        = 11  // somebody else's lock is in the way
 	exitWrongPassword = 12  // no key of the repository opens with the password
 	exitInterrupted   = 130 // SIGINT or SIGTERM
+	exitPipe          = 141 // who reads standard output has left; the process ends by SIGPIPE
 )
 
 // errIncomplete is the end of a backup that left something out; the details have been told.

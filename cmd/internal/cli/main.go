@@ -45,12 +45,21 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 
+	var pipe *output
+	if !isTerminal(stdout) {
+		pipe = watchOutput(stdout, cancel)
+		stdout = pipe
+	}
 	a := &app{stdin: stdin, lines: bufio.NewReader(stdin), stdout: stdout, stderr: stderr, env: environment(env)}
 	root := newRoot(a)
 	root.SetArgs(args)
 	end := make(chan int, 1)
 	go func() {
 		err := root.ExecuteContext(ctx)
+		if pipe != nil && pipe.closed.Load() {
+			end <- pipe.end()
+			return
+		}
 		end <- a.finish(ctx, args, err)
 	}()
 	var first time.Time

@@ -64,7 +64,7 @@ func (c *Check) Finish(res check.Result, unused bool) {
 		}
 		c.p.Message(checkSummary{
 			MessageType: "summary", NumErrors: res.Errors, BrokenPacks: broken, RepairIndex: res.IndexDamaged,
-			SuggestPrune: res.OrphanPacks > 0 || res.DuplicateBlobs > 0,
+			SuggestPrune: !res.IndexDamaged && (res.OrphanPacks > 0 || res.DuplicateBlobs > 0),
 		})
 		return
 	}

@@ -80,7 +80,7 @@ var Differences = []Difference{
 	{"missing source", "backup", "a source that is not there makes exit code 3 also when there are others (restic 0.18: 0)"},
 	{"dry ID", "backup", "`--dry-run --json` tells no ID of a snapshot, for there is none"},
 	{"items", "backup", "`-vv` names files by their paths on disk, restic by those in the snapshot"},
-	{"cat", "cat", "takes the beginning of an ID, and `latest`, for every kind"},
+	{"cat", "cat", "takes the beginning of the ID of every kind of file, and `latest` for a snapshot and its tree"},
 	{"no cache", "check", "`--with-cache` is accepted, but no cache is believed"},
 	{"copy", "copy", "has messages for `--json`: `copied`, `skipped`, `summary`"},
 	{"archive", "dump", "archives keep hard links, fractions of seconds and, in zip, FIFOs"},
