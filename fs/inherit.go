@@ -1,10 +1,10 @@
 package fs
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -18,42 +18,44 @@ import (
 // below starts one itself, or it would wait for ever: with DirectMountStrict go-fuse never
 // starts fusermount, and without it the lock is not taken.
 
-// newServer mounts. The server's WaitMount must not be called: it has nothing to wait for, since
+// mounting is held while newServer opens the device, to know which descriptor is the new one.
+var mounting sync.Mutex
+
+// newServer mounts. It also returns a watch of the connection. The server's WaitMount must not be called: it has nothing to wait for, since
 // INIT was answered when this returns, and it opens a file of the mount. Whoever uses the mount the
 // moment it answers, and then unmounts it, would find it busy because of us.
-func newServer(raw fuse.RawFileSystem, dir string, o *fuse.MountOptions) (*fuse.Server, error) {
+func newServer(raw fuse.RawFileSystem, dir string, o *fuse.MountOptions) (*fuse.Server, *gone, error) {
 	if !o.DirectMountStrict {
 		fd, err := fusermount(dir, o)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), o) // which then mounts nothing itself
+		server, err := fuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), o) // which then mounts nothing itself
+		if err != nil {
+			return nil, nil, err
+		}
+		watch, err := newGone(fd)
+		return server, watch, err
 	}
+	mounting.Lock()
+	defer mounting.Unlock()
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
+	before, err := descriptors(fuseDevice)
+	if err != nil {
+		return nil, nil, err
+	}
 	server, err := fuse.NewServer(raw, dir, o)
 	if err != nil {
-		return nil, rootAdvice(err)
+		return nil, nil, rootAdvice(err)
 	}
-	return server, keepFromChildren("/dev/fuse")
-}
-
-// keepFromChildren sets the close-on-exec flag of every descriptor of the file.
-func keepFromChildren(file string) error {
-	const dir = "/proc/self/fd"
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err != nil || target != file {
-			continue // the descriptor of the listing itself is gone already
-		}
-		fd, err := strconv.Atoi(e.Name())
-		if err != nil {
-			return err
-		}
+	after, err := descriptors(fuseDevice)
+	for fd := range after {
 		syscall.CloseOnExec(fd)
+		if !before[fd] {
+			watch, err := newGone(fd)
+			return server, watch, err
+		}
 	}
-	return nil
+	return server, nil, cmp.Or(err, errors.New("the mount has no descriptor of "+fuseDevice))
 }

@@ -101,14 +101,15 @@ func mount(ctx context.Context, dir string, src Source, o Options, layer func(*n
 		return s.fuse.InodeNotifyStoreCache(uint64(id), 0, content)
 	})
 	s.control = newControl(layer(n), uint32(os.Getuid()), uint32(os.Getgid()), s.statusJSON, &n.stats.reads)
-	if s.fuse, err = newServer(s.control, dir, mountOptions(&o)); err != nil {
+	var watch *gone
+	if s.fuse, watch, err = newServer(s.control, dir, mountOptions(&o)); err != nil {
 		stop()
 		if m, findErr := findMount(dir); findErr == nil && m.fsType == fsType {
 			detach(dir, true) // it was mounted, and then the kernel and we did not agree
 		}
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", dir, err), n.closeCaches())
 	}
-	go s.serve(life, o.RefreshEvery)
+	go s.serve(life, o.RefreshEvery, watch)
 	if err := raiseReadahead(dir); err != nil {
 		s.log.Debug("kernel readahead stays as it is", "err", err)
 	}
@@ -145,7 +146,7 @@ func mountOptions(o *Options) *fuse.MountOptions {
 }
 
 // serve owns everything that runs for the mount.
-func (s *Server) serve(life context.Context, every time.Duration) {
+func (s *Server) serve(life context.Context, every time.Duration, watch *gone) {
 	defer close(s.done)
 	var wg, pushing sync.WaitGroup
 	wg.Go(func() { s.nodes.ahead.run(life) })
@@ -154,12 +155,22 @@ func (s *Server) serve(life context.Context, every time.Duration) {
 	if every > 0 {
 		wg.Go(func() { s.refresh(life, every) })
 	}
+	end := sync.OnceFunc(func() {
+		s.stop()
+		if err := s.nodes.closeCaches(); err != nil { // which ends the loads that stop does not
+			s.log.Warn("cannot close the caches of the mount", "err", err)
+		}
+	})
+	wg.Go(func() {
+		if watch.wait() {
+			end() // or Serve would wait for those that nobody waits for
+		}
+	})
 	s.fuse.Serve() // returns when every request is answered and no more can come
+	watch.stop()
 	s.stop()
 	s.nodes.dirs.close()
-	if err := s.nodes.closeCaches(); err != nil { // which ends the loads that stop does not
-		s.log.Warn("cannot close the caches of the mount", "err", err)
-	}
+	end()
 	pushing.Wait() // until then it tells ahead what to expect
 	s.nodes.ahead.close()
 	wg.Wait()

@@ -291,6 +291,17 @@ short line
 
 // A fetch that hangs holds up neither the death of who waits for it nor the end of the mount.
 func TestUnmountWhileFetching(t *testing.T) {
+	t.Run("by the server", func(t *testing.T) { unmountWhileFetching(t, (*Server).Unmount) })
+	t.Run("by somebody else", func(t *testing.T) {
+		unmountWhileFetching(t, func(s *Server) error {
+			err := unix.Unmount(s.dir, 0)
+			s.Wait()
+			return err
+		})
+	})
+}
+
+func unmountWhileFetching(t *testing.T, unmount func(s *Server) error) {
 	before := runtime.NumGoroutine()
 	src := treetest.New(t)
 	src.AddSnapshot(time.Now(), src.Tree(src.File("f", "first chunk", "second chunk")), nil)
@@ -325,7 +336,7 @@ func TestUnmountWhileFetching(t *testing.T) {
 		t.Fatal("a reader that waits for a page cannot be killed")
 	}
 	done := make(chan error)
-	go func() { done <- s.Unmount() }()
+	go func() { done <- unmount(s) }()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -333,7 +344,7 @@ func TestUnmountWhileFetching(t *testing.T) {
 		}
 	case <-time.After(5 * time.Second):
 		open()
-		t.Fatal("Unmount waits for the fetch")
+		t.Fatal("the end of the mount waits for the fetch")
 	}
 	s.Wait()
 	settle(t, before)
