@@ -29,6 +29,8 @@ type Info struct {
 	PIDSpace string `json:"pid_space,omitempty"`
 	// Backup is Options.Backup. Only vitrine writes it.
 	Backup bool `json:"backup,omitempty"`
+	// Backwards is the direction that a backup chose when it came; see Lock.Backwards. Only vitrine writes it.
+	Backwards bool `json:"backwards,omitempty"`
 
 	ID blob.ID `json:"-"` // the name of the file
 }

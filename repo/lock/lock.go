@@ -28,9 +28,9 @@
 // possible for so long that others could take the lock for stale, or when somebody removed the
 // lock, the context that Acquire returned ends with the cause ErrLost.
 //
-// What Acquire has read of other locks is kept with the Lock: which backups are at work, and whether a process of this
-// host was cut off. A vitrine says in its locks whether it makes a backup, and under which kernel its PID counts, so that
-// the death of a holder can be certain; restic passes over these fields.
+// What Acquire has read of other locks is kept with the Lock: in which direction the backups at work go, and whether a
+// process of this host was cut off. A vitrine says in its locks whether it makes a backup, and in which direction, and under
+// which kernel its PID counts, so that the death of a holder can be certain; restic passes over these fields.
 //
 // From the first Acquire on, SIGHUP does not end the process; see surviveHangups.
 package lock
@@ -105,7 +105,7 @@ type Options struct {
 	// When that finds a conflict, the context ends with it as the cause. Nothing may be written
 	// to the repository until Lock.Settled has returned nil, which repo.WithLockCheck sees to.
 	Early bool
-	// Backup says in the lock that the holder is making a backup, for Lock.Rank of others.
+	// Backup says in the lock that the holder is making a backup, for Lock.Backwards of others.
 	Backup bool
 	// Log receives what is worth knowing and is no error; nil discards it.
 	Log *slog.Logger
@@ -164,7 +164,7 @@ func Unlock(ctx context.Context, r Files, all bool, log *slog.Logger) (removed i
 // client is one user of the protocol, with what it asks of its surroundings.
 type client struct {
 	files   Files
-	self    Info // with Exclusive; Time is set when a lock is made
+	self    Info // with Exclusive; Time is set when a lock is made, Backwards before the first
 	log     *slog.Logger
 	now     func() time.Time
 	started func(pid int) (time.Time, bool)
@@ -248,6 +248,7 @@ func (c *client) make(ctx context.Context) (blob.ID, time.Time, []found, error) 
 	if err != nil {
 		return blob.ID{}, time.Time{}, nil, err
 	}
+	c.self.Backwards = c.self.Backup && c.tellApart(before).against
 	id, made, err := c.save(ctx)
 	if errors.Is(err, backend.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w (a check can do without a lock: --no-lock)", err)

@@ -9,25 +9,28 @@ import (
 
 // others is what was seen of others.
 type others struct {
-	rank int    // see Lock.Rank
-	dead []Info // locks of processes that have ended
+	against   bool   // what to say of oneself: most of the backups say that they go forwards
+	backwards bool   // see Lock.Backwards
+	dead      []Info // locks of processes that have ended
 }
 
-// Rank returns how many of the clients that were at work when this lock was taken come before its holder, in an order that is
-// the same for all: that of their hosts, users and processes. Only backups count (Options.Backup), and all the clients that do
-// not say what they do, such as restic, as one that comes first.
+// Backwards tells in which direction a backup under this lock goes, so that of two that store much the same at the same time
+// each finds from some point on what the other has stored. The lock says what its holder chose when it came: the direction
+// that fewer of the backups there took, forwards when there was none. Those that came at the same moment, and so all say the
+// same, are told apart by the order of their hosts and processes, which is the same for all. Only backups count
+// (Options.Backup), and clients that do not say what they do, such as restic, as one that goes forwards.
 //
-// Who comes at the same moment may not have been seen, or not have seen us; see RankNow.
-func (l *Lock) Rank() int { return l.others.rank }
+// Who comes at the same moment may not have been seen, or not have seen us; see BackwardsNow.
+func (l *Lock) Backwards() bool { return l.others.backwards }
 
-// RankNow is Rank as it is now. It costs a listing of the locks, and a request for each of others, and of its own once that
-// was replaced.
-func (l *Lock) RankNow(ctx context.Context) (int, error) {
+// BackwardsNow is Backwards as it is now. It costs a listing of the locks, and a request for each of others, and of its own
+// once that was replaced.
+func (l *Lock) BackwardsNow(ctx context.Context) (bool, error) {
 	locks, err := l.client.read(ctx, l.first)
 	if err != nil {
-		return 0, lockError(err)
+		return false, lockError(err)
 	}
-	return l.client.tellApart(locks).rank, nil
+	return l.client.tellApart(locks).backwards, nil
 }
 
 // Dead tells whether there was a shared lock that a process of this host and user left when it
@@ -52,26 +55,41 @@ func (l *Lock) RemoveDead(ctx context.Context) error {
 // tellApart looks at the locks of others.
 func (c *client) tellApart(locks []found) others {
 	var o others
-	first := make(map[holder]bool)
 	self := holderOf(&c.self)
+	backups := make(map[holder]bool) // at work: whether it says that it goes backwards
 	for i := range locks {
 		info := &locks[i].info
-		switch other := holderOf(info); {
-		case locks[i].damaged != nil || info.Time.IsZero() || info.Exclusive:
-		case info.ended(c.self.Hostname, c.started):
-			if info.Username == c.self.Username && info.UID == c.self.UID {
-				o.dead = append(o.dead, *info)
-			}
-		case other == self || info.stale(c.now(), c.self.Hostname, c.started):
-		case info.Backup:
-			if other.compare(self) < 0 {
-				first[other] = true
-			}
+		other := holderOf(info)
+		if locks[i].damaged != nil || info.Time.IsZero() || info.Exclusive || other == self {
+			continue
+		}
+		elsewhere := info.PIDSpace != "" && info.PIDSpace != c.self.PIDSpace
+		ended := info.ended(c.self.Hostname, c.started)
+		if ended && info.Username == c.self.Username && info.UID == c.self.UID {
+			o.dead = append(o.dead, *info)
+		}
+		switch {
+		case ended && !elsewhere, c.now().Sub(info.Time) > staleAfter:
 		case info.PIDSpace == "":
-			first[holder{}] = true
+			backups[holder{}] = false // before all the others
+		case info.Backup: // if ended, perhaps at work in another container, or on a host of our name
+			backups[other] = info.Backwards
 		}
 	}
-	o.rank = len(first)
+	before, back := 0, 0
+	for other, backwards := range backups {
+		if other.compare(self) < 0 {
+			before++
+		}
+		if backwards {
+			back++
+		}
+	}
+	o.against = back*2 < len(backups)
+	o.backwards = c.self.Backwards
+	if alike := back == 0 && !c.self.Backwards || back == len(backups) && c.self.Backwards; alike && before%2 == 1 {
+		o.backwards = !o.backwards
+	}
 	return o
 }
 

@@ -24,84 +24,105 @@ func mortal(s Files) *client {
 	return c
 }
 
-func TestRank(t *testing.T) {
+func TestBackwards(t *testing.T) {
 	now := time.Now()
 	at := func(i Info, age time.Duration) Info {
 		i.Time = now.Add(-age)
 		return i
 	}
-	first := Info{Hostname: "before", Username: "alice", PID: 1, PIDSpace: "boot/ns", Backup: true}
-	last := first
-	last.Hostname = "there"
 	change := func(i Info, fn func(*Info)) Info {
 		fn(&i)
 		return i
 	}
+	backwards := func(i *Info) { i.Backwards = true }
+	first := Info{Hostname: "before", Username: "alice", PID: 1, PIDSpace: "boot/ns", Backup: true}
+	second := change(first, func(i *Info) { i.PID = 2 })
+	last := change(first, func(i *Info) { i.Hostname = "there" })
+	ours := Info{Hostname: "here", Username: "bob", PID: alive, PIDSpace: "boot/ns", Backup: true}
 	for _, tc := range []struct {
 		name  string
 		locks []Info
-		want  int
+		// What we choose when we come, what follows for who said that, and for who said nothing of others.
+		choice, chosen, blind bool
 	}{
-		{"nobody", nil, 0},
-		{"one", []Info{at(first, time.Minute)}, 1},
-		{"one, with a clock that is ahead", []Info{at(first, -time.Minute)}, 1},
-		{"one with two locks, as while it renews them", []Info{at(first, 5*time.Minute), at(first, 0)}, 1},
-		{"two", []Info{at(first, time.Minute), at(change(first, func(i *Info) { i.PID = 2 }), time.Minute)}, 2},
-		{"one that comes after us", []Info{at(last, time.Minute)}, 0},
-		{"another process of ours that comes after us", []Info{at(Info{Hostname: "here", Username: "bob", PID: alive, PIDSpace: "boot/ns", Backup: true}, time.Minute)}, 0},
-		{"another process in a container before ours", []Info{at(Info{Hostname: "here", Username: "bob", PID: alive, PIDSpace: "a", Backup: true}, time.Minute)}, 1},
-		{"old", []Info{at(first, staleAfter+time.Minute)}, 0},
-		{"ended", []Info{at(Info{Hostname: "here", Username: "bob", PID: dead, Backup: true}, time.Minute)}, 0},
-		{"a mount", []Info{at(change(first, func(i *Info) { i.Backup = false }), time.Minute)}, 0},
-		{"two of restic, and one", []Info{at(Info{Hostname: "there"}, 0), at(Info{Hostname: "a", PID: 2}, 0), at(first, 0)}, 2},
+		{"nobody", nil, false, false, false},
+		{"one", []Info{at(first, time.Minute)}, true, true, true},
+		{"one that goes backwards", []Info{at(change(first, backwards), time.Minute)}, false, false, false},
+		{"one, with a clock that is ahead", []Info{at(first, -time.Minute)}, true, true, true},
+		{"one with two locks, as while it renews them", []Info{at(first, 5*time.Minute), at(first, 0)}, true, true, true},
+		{"two", []Info{at(first, time.Minute), at(second, time.Minute)}, true, true, false},
+		{"two that differ", []Info{at(first, time.Minute), at(change(second, backwards), time.Minute)}, false, false, false},
+		{"one after us by order", []Info{at(last, time.Minute)}, true, true, false},
+		{"another process of ours", []Info{at(ours, time.Minute)}, true, true, false},
+		{"another process in a container", []Info{at(change(ours, func(i *Info) { i.PIDSpace = "a" }), time.Minute)}, true, true, true},
+		{"old", []Info{at(first, staleAfter+time.Minute)}, false, false, false},
+		{"ended", []Info{at(change(ours, func(i *Info) { i.PID = dead }), time.Minute)}, false, false, false},
+		{"ended here, perhaps at work in a container", []Info{at(change(ours, func(i *Info) { i.PID, i.PIDSpace = dead, "a" }), time.Minute)}, true, true, true},
+		{"ended, of restic", []Info{at(Info{Hostname: "here", PID: dead}, time.Minute)}, false, false, false},
+		{"a mount", []Info{at(change(first, func(i *Info) { i.Backup = false }), time.Minute)}, false, false, false},
+		{"two of restic", []Info{at(Info{Hostname: "there"}, 0), at(Info{Hostname: "a", PID: 2}, 0)}, true, true, true},
+		{"two of restic, and one", []Info{at(Info{Hostname: "there"}, 0), at(Info{Hostname: "a", PID: 2}, 0), at(first, 0)}, true, true, false},
 	} {
 		c := mortal(newStore())
+		c.self.Backup = true
 		own := c.self
-		own.Time, own.Backup = now, true
+		own.Time = now
 		locks := []found{{info: own}, {info: Info{}}} // as it is when it is read, and when it is not
 		for _, info := range tc.locks {
 			locks = append(locks, found{info: info})
 		}
-		if o := c.tellApart(locks); o.rank != tc.want {
-			t.Errorf("%s: rank %d, want %d", tc.name, o.rank, tc.want)
+		if o := c.tellApart(locks); o.against != tc.choice || o.backwards != tc.blind {
+			t.Errorf("%s: chooses %v, and goes %v when it has chosen before it knew; want %v, %v", tc.name, o.against, o.backwards, tc.choice, tc.blind)
+		}
+		c.self.Backwards = tc.choice
+		if o := c.tellApart(locks); o.backwards != tc.chosen {
+			t.Errorf("%s: goes %v when it has chosen, want %v", tc.name, o.backwards, tc.chosen)
 		}
 	}
 }
 
-// Two clients that see each other have different ranks, and those that did not at first have them when they look again.
-func TestRankOfTwo(t *testing.T) {
+// Two clients that see each other go in different directions, whoever comes first and however slow its store is; those that
+// did not see each other do when they look again; and who was there long before goes on as it did.
+func TestOppositeDirections(t *testing.T) {
 	for _, apart := range []time.Duration{0, time.Nanosecond, time.Millisecond, settleTime / 2, settleTime, time.Second, time.Minute} {
 		for _, slow := range []time.Duration{0, settleTime / 2, settleTime, 10 * settleTime} {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStore()
-				var wg sync.WaitGroup
-				locks := make([]*Lock, 2)
-				for i := range locks {
-					wg.Go(func() {
-						c := mortal(s)
-						c.self.Hostname, c.self.Backup = fmt.Sprint("host", i), true
-						if i == 0 {
-							c.files = slowSave{s, slow}
-						}
-						time.Sleep(time.Duration(i) * apart)
-						_, locks[i] = mustAcquire(t, c)
-					})
-				}
-				wg.Wait()
-				now := func(l *Lock) int {
-					rank, err := l.RankNow(t.Context())
-					if err != nil {
-						t.Error(err)
+			for later := range 2 {
+				synctest.Test(t, func(t *testing.T) {
+					s := newStore()
+					var wg sync.WaitGroup
+					locks := make([]*Lock, 2)
+					for i := range locks {
+						wg.Go(func() {
+							c := mortal(s)
+							c.self.Hostname, c.self.Backup = fmt.Sprint("host", i), true
+							if i == 0 {
+								c.files = slowSave{s, slow}
+							}
+							if i == later {
+								time.Sleep(apart)
+							}
+							_, locks[i] = mustAcquire(t, c)
+						})
 					}
-					return rank
-				}
-				if a, b := now(locks[0]), now(locks[1]); a != 0 || b != 1 {
-					t.Errorf("%v apart, slow by %v: ranks %d and %d", apart, slow, a, b)
-				}
-				if a, b := locks[0].Rank(), locks[1].Rank(); slow < settleTime && (a != 0 || b != 1) {
-					t.Errorf("%v apart, slow by %v: ranks %d and %d at first", apart, slow, a, b)
-				}
-			})
+					wg.Wait()
+					now := func(l *Lock) bool {
+						backwards, err := l.BackwardsNow(t.Context())
+						if err != nil {
+							t.Error(err)
+						}
+						return backwards
+					}
+					if a, b := now(locks[0]), now(locks[1]); a == b {
+						t.Errorf("host%d %v later, slow by %v: both backwards: %v", later, apart, slow, a)
+					}
+					if a, b := locks[0].Backwards(), locks[1].Backwards(); slow < settleTime && a == b {
+						t.Errorf("host%d %v later, slow by %v: both backwards: %v at first", later, apart, slow, a)
+					}
+					if apart == time.Minute && now(locks[1-later]) {
+						t.Errorf("host%d %v later, slow by %v: the other one has turned", later, apart, slow)
+					}
+				})
+			}
 		}
 	}
 }
@@ -117,8 +138,8 @@ func (s slowSave) SaveFile(ctx context.Context, kind backend.Kind, plain []byte)
 	return s.Files.SaveFile(ctx, kind, plain)
 }
 
-// Who asks for its rank reads the locks of others, and its own only when that is not the first one any more.
-func TestRankNowReads(t *testing.T) {
+// Who asks for its direction reads the locks of others, and its own only when that is not the first one any more.
+func TestBackwardsNowReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore()
 		c := mortal(s)
@@ -132,19 +153,19 @@ func TestRankNowReads(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		want := func(wantRank int, wantReads int64) {
+		want := func(want bool, wantReads int64) {
 			t.Helper()
 			reads.Store(0)
-			if rank, err := l.RankNow(t.Context()); err != nil || rank != wantRank || reads.Load() != wantReads {
-				t.Errorf("rank %d with %d reads, %v; want %d with %d", rank, reads.Load(), err, wantRank, wantReads)
+			if backwards, err := l.BackwardsNow(t.Context()); err != nil || backwards != want || reads.Load() != wantReads {
+				t.Errorf("backwards: %v with %d reads, %v; want %v with %d", backwards, reads.Load(), err, want, wantReads)
 			}
 		}
-		want(0, 0)
+		want(false, 0)
 		time.Sleep(refreshEvery + time.Minute)
-		want(0, 1)
+		want(false, 1)
 		first.Time = time.Now()
 		s.put(t, first)
-		want(1, 2)
+		want(true, 2)
 	})
 }
 

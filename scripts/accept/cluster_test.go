@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -219,7 +220,8 @@ func twoHosts(t *testing.T, l *lab, clients []*netnstest.Host) {
 	alone := parseSummary(t, single.vitrine("--json", "backup", l.dir+"/a")).DataAdded
 	if checkSharedFactor(t, added, alone); t.Failed() {
 		for i, r := range results {
-			t.Logf("host %s said:\n%s\n%s", hosts[i], r.stderr, r.stdout)
+			lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+			t.Logf("host %s said:\n%s\n%s", hosts[i], r.stderr, lines[len(lines)-1])
 		}
 	}
 

@@ -127,11 +127,7 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 			return err
 		}
 		// Of two hosts one goes forwards and one backwards, until they meet.
-		ao.Backwards = l.Rank()%2 == 1
-		ao.Direction = func(ctx context.Context) (bool, error) {
-			rank, err := l.RankNow(ctx)
-			return rank%2 == 1, err
-		}
+		ao.Backwards, ao.Direction = l.Backwards(), l.BackwardsNow
 		return a.archive(ctx, r, o, ao)
 	})
 }
