@@ -74,6 +74,25 @@ func (r *Repository) Adopt(ctx context.Context) (Adopted, error) {
 	return a, flush()
 }
 
+// RemoveUnfinished removes those of the index files that are not what their names promise, and returns how many that were. A
+// store that writes in place keeps the half of one when a client is killed. Adopt comes first, so that nothing is lost
+// by it. The caller knows that no other client is at work, which might be storing them just now.
+func (r *Repository) RemoveUnfinished(ctx context.Context, files []blob.ID) (removed int, err error) {
+	for _, id := range files {
+		_, err := r.ReadFile(ctx, backend.Index, id)
+		switch {
+		case errors.Is(err, ErrNotAsNamed):
+			if err := r.RemoveFile(ctx, backend.Index, id); err != nil {
+				return removed, fmt.Errorf("remove index/%s, which was not stored whole: %w", id.Short(), err)
+			}
+			removed++
+		case err != nil && !errors.Is(err, backend.ErrNotExist):
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
 // unlistedPacks returns the packs that are in the repository and in no index file.
 func (r *Repository) unlistedPacks(ctx context.Context) ([]backend.Info, error) {
 	// Whoever lists a pack between the two steps has it listed twice.

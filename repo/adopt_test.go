@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,35 @@ func TestAdopt(t *testing.T) {
 	if a, err := r.Adopt(t.Context()); err != nil || a != (repo.Adopted{}) {
 		t.Errorf("the second time: %+v, %v", a, err)
 	}
+}
+
+// Index files that are not what their names promise are removed, and no others.
+func TestRemoveUnfinished(t *testing.T) {
+	be, handles, data, _ := cutOff(t)
+	r := repotest.Open(t, be)
+	if _, err := r.Adopt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	whole := names(t, r, backend.Index)
+	half := backend.File{Kind: backend.Index, Name: strings.Repeat("ab", 32)}
+	if err := be.Save(t.Context(), half, []byte("half of it")); err != nil {
+		t.Fatal(err)
+	}
+	files := []blob.ID{blob.Hash([]byte("gone"))}
+	for name := range names(t, r, backend.Index) {
+		id, err := blob.ParseID(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, id)
+	}
+	if n, err := r.RemoveUnfinished(t.Context(), files); err != nil || n != 1 {
+		t.Errorf("%d removed, %v; want 1", n, err)
+	}
+	if left := names(t, r, backend.Index); !maps.Equal(left, whole) {
+		t.Errorf("left: %v, want %v", left, whole)
+	}
+	mustKnow(t, be, handles, data)
 }
 
 // Packs that are cut, damaged or of another size than their headers say stay as they are, and the others

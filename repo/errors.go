@@ -2,6 +2,7 @@ package repo
 
 import (
 	"errors"
+	"fmt"
 
 	"vitrine/repo/internal/keyfile"
 )
@@ -20,6 +21,9 @@ var (
 	ErrBlobMissing = errors.New("blob is in no index")
 	// ErrCorrupt: stored bytes are not what their name, their MAC or their format promise.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrNotAsNamed: a stored file is not the one that its name promises, which is a hash of the content: it was not stored
+	// whole, or has changed since. It is an ErrCorrupt.
+	ErrNotAsNamed = fmt.Errorf("%w: content does not match its name", ErrCorrupt)
 	// ErrNoMatch: no file has the ID or prefix.
 	ErrNoMatch = errors.New("no match")
 	// ErrAmbiguous: several files begin with the prefix.

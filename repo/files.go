@@ -43,7 +43,7 @@ func (r *Repository) ReadFile(ctx context.Context, kind backend.Kind, id blob.ID
 		return nil, err
 	}
 	if blob.Hash(sealed) != id {
-		return nil, fmt.Errorf("%v: %w: content does not match its name", f, ErrCorrupt)
+		return nil, fmt.Errorf("%v: %w", f, ErrNotAsNamed)
 	}
 	plain, err := r.key.OpenInPlace(sealed)
 	if err != nil {

@@ -77,7 +77,7 @@ func tryKey(ctx context.Context, be backend.Backend, name string, password []byt
 		return nil, blob.ID{}, err
 	}
 	if blob.Hash(file) != id {
-		return nil, blob.ID{}, fmt.Errorf("%v: %w: content does not match its name", f, ErrCorrupt)
+		return nil, blob.ID{}, fmt.Errorf("%v: %w", f, ErrNotAsNamed)
 	}
 	key, err := keyfile.Open(file, password)
 	if err != nil && !errors.Is(err, ErrWrongPassword) {

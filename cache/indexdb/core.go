@@ -51,9 +51,10 @@ type state struct {
 
 // core is what DB and Memory share: a state and the way to bring it up to the repository.
 type core struct {
-	src  Source
-	log  *slog.Logger
-	keys *keys
+	src      Source
+	log      *slog.Logger
+	keys     *keys
+	passOver func(blob.ID, error) bool // Options.PassOver, not nil
 
 	state atomic.Pointer[state] // nil when closed; replaced only by the holder of busy
 	busy  chan struct{}         // a mutex that can be waited for with a context
@@ -64,11 +65,14 @@ type core struct {
 	loadTime atomic.Int64 // ns; the longest load so far
 }
 
-func newCore(src Source, k *keys, log *slog.Logger) *core {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+func newCore(src Source, k *keys, o Options) *core {
+	c := &core{src: src, log: o.Log, keys: k, passOver: o.PassOver, busy: make(chan struct{}, 1)}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
 	}
-	c := &core{src: src, log: log, keys: k, busy: make(chan struct{}, 1)}
+	if c.passOver == nil {
+		c.passOver = func(blob.ID, error) bool { return false }
+	}
 	c.state.Store(&state{})
 	return c
 }
@@ -195,7 +199,7 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 		for id := range missing {
 			ids = append(ids, id)
 		}
-		loaded, err := load(ctx, c.src, c.keys, ids)
+		loaded, err := c.load(ctx, ids)
 		if err != nil {
 			return err
 		}

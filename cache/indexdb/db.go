@@ -21,6 +21,10 @@ type Options struct {
 	// do. The index answers all the same.
 	Log *slog.Logger
 
+	// PassOver is asked about each index file that cannot be loaded: true leaves it out, until a Refresh finds it whole. It
+	// is called in parallel. nil leaves out none, and the first error is that of Open and Refresh.
+	PassOver func(id blob.ID, err error) bool
+
 	// Builder is the program that is run with BuilderArg as its only argument to build a
 	// generation; it has to call BuildMain then. Self is right for a program that does so
 	// itself. Empty: no generation is ever built, existing ones are used.
@@ -95,7 +99,7 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		return nil, fmt.Errorf("open index cache: %w", err)
 	}
 	d := &DB{
-		core:          newCore(src, k, o.Log),
+		core:          newCore(src, k, o),
 		dir:           dir,
 		builder:       o.Builder,
 		table:         o.TableEntries,

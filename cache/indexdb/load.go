@@ -15,8 +15,8 @@ import (
 // cores, fetching from far away wants more; each holds one file of about 10 MB.
 func loadWorkers() int { return max(4, runtime.GOMAXPROCS(0)) }
 
-// load reads the index files, each into a run of its own, in no particular order.
-func load(ctx context.Context, src Source, k *keys, files []blob.ID) ([]*run, error) {
+// load reads the index files, each into a run of its own, in no particular order, without those that are passed over.
+func (c *core) load(ctx context.Context, files []blob.ID) ([]*run, error) {
 	var (
 		mu   sync.Mutex // guards runs
 		runs = make([]*run, 0, len(files))
@@ -34,12 +34,15 @@ func load(ctx context.Context, src Source, k *keys, files []blob.ID) ([]*run, er
 		group.Go(func() error {
 			b := <-idle
 			defer func() { idle <- b }()
-			b.reset(k)
-			err := src.LoadIndexFile(groupCtx, id, func(e blob.Entry) error {
+			b.reset(c.keys)
+			err := c.src.LoadIndexFile(groupCtx, id, func(e blob.Entry) error {
 				b.add(&e)
 				return nil
 			})
 			if err != nil {
+				if groupCtx.Err() == nil && c.passOver(id, err) {
+					return nil
+				}
 				return fmt.Errorf("load index file %s: %w", id.Short(), err)
 			}
 			r := b.finish(id)

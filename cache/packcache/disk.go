@@ -223,17 +223,19 @@ func (d *disk) scan() (files []entry, totalBytes int64) {
 	return files, totalBytes
 }
 
-// names lists the files of a kind.
-func (d *disk) names(kind backend.Kind) map[string]bool {
+// sizes lists the files of a kind with their sizes in bytes.
+func (d *disk) sizes(kind backend.Kind) map[string]int64 {
 	list, err := os.ReadDir(filepath.Join(d.dir, kind.Dir()))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.trouble("list", err)
 	}
-	names := make(map[string]bool, len(list))
+	sizes := make(map[string]int64, len(list))
 	for _, e := range list {
-		names[e.Name()] = true
+		if info, err := e.Info(); err == nil { // else it is gone already
+			sizes[e.Name()] = info.Size()
+		}
 	}
-	return names
+	return sizes
 }
 
 // remove deletes a file; that it is gone already is no trouble.

@@ -217,14 +217,17 @@ func (b *Backend) keep(f backend.File, content []byte) {
 	}
 }
 
-// List implements backend.Backend. What a complete listing does not name leaves the cache.
+// List implements backend.Backend. What a complete listing does not name leaves the cache, and so does a whole file that has
+// another size there: the store may have lost a part of it, which must not stay unknown.
 func (b *Backend) List(ctx context.Context, kind backend.Kind, fn func(backend.Info) error) error {
 	if !keptWhole(kind) && kind != backend.Pack {
 		return b.Backend.List(ctx, kind, fn)
 	}
-	gone := b.disk.names(kind) // from before: what is published meanwhile stays
+	gone := b.disk.sizes(kind) // from before: what is published meanwhile stays
 	err := b.Backend.List(ctx, kind, func(info backend.Info) error {
-		delete(gone, info.Name)
+		if size, ok := gone[info.Name]; ok && (size == info.SizeBytes || !keptWhole(kind)) {
+			delete(gone, info.Name)
+		}
 		return fn(info)
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"vitrine/repo/backend/backendtest"
 	"vitrine/repo/backend/fault"
 	"vitrine/repo/backend/mem"
+	"vitrine/repo/blob"
 )
 
 // trees gives each call the hint, as if every pack held trees.
@@ -252,6 +253,37 @@ func TestGoneFromTheRepository(t *testing.T) {
 		if !errors.Is(err, backend.ErrNotExist) {
 			t.Errorf("%v: %v, want ErrNotExist", f, err)
 		}
+	}
+}
+
+// A store that has lost a part of an index file or a snapshot is believed as soon as it lists the file.
+func TestShorterInTheRepository(t *testing.T) {
+	dir := t.TempDir()
+	be := open(t, mem.New(), dir, 0)
+	content := []byte("an index file, all of it")
+	f := backend.File{Kind: backend.Index, Name: blob.Hash(content).String()}
+	if err := be.Save(t.Context(), f, content); err != nil {
+		t.Fatal(err)
+	}
+	read := func(want []byte) {
+		t.Helper()
+		if err := be.List(t.Context(), f.Kind, func(backend.Info) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := be.ReadAll(t.Context(), f, 1<<20); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	read(content)
+	if n := len(cached(t, dir)); n != 1 {
+		t.Errorf("%d files in the cache, want 1", n)
+	}
+	if err := errors.Join(be.Backend.Remove(t.Context(), f), be.Backend.Save(t.Context(), f, content[:10])); err != nil {
+		t.Fatal(err)
+	}
+	read(content[:10])
+	if n := len(cached(t, dir)); n != 0 {
+		t.Errorf("%d files in the cache, want none", n)
 	}
 }
 

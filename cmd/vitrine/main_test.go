@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 //
 //	mkrepo dir [version]      a repository whose key costs nothing to derive
 //	mkkey dir word user host  adds such a key, for the password word
-//	holdlock dir              takes an exclusive lock on a repository, releaselock gives it back
+//	holdlock dir [shared]     takes a lock on a repository, exclusive or shared; releaselock gives it back
 //	exits code command…       the command ends with the exit code
 //	lines n file              the file has n lines
 //	jsonsubset a b            each message of a has its like in b: same message_type, and at
@@ -145,14 +145,15 @@ func openRepository(ts *testscript.TestScript, dir string) *repo.Repository {
 	return r
 }
 
-// holdLock takes an exclusive lock in this process, so that it belongs to somebody who lives.
+// holdLock takes a lock in this process, so that it belongs to somebody who lives.
 func holdLock(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: holdlock dir")
+	shared := len(args) == 2 && args[1] == "shared"
+	if neg || len(args) != 1 && !shared {
+		ts.Fatalf("usage: holdlock dir [shared]")
 	}
 	ctx := context.Background()
 	r := openRepository(ts, args[0])
-	_, l, err := lock.Acquire(ctx, r, lock.Options{Exclusive: true})
+	_, l, err := lock.Acquire(ctx, r, lock.Options{Exclusive: !shared})
 	ts.Check(err)
 	release := sync.OnceFunc(func() {
 		if err := errors.Join(l.Release(), r.Close()); err != nil {

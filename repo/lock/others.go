@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -50,6 +51,16 @@ func (l *Lock) RemoveDead(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Alone reports whether there is no lock of others now, whatever they do.
+func (l *Lock) Alone(ctx context.Context) (bool, error) {
+	locks, err := l.client.read(ctx, l.first)
+	if err != nil {
+		return false, lockError(err)
+	}
+	self := holderOf(&l.client.self)
+	return !slices.ContainsFunc(locks, func(f found) bool { return f.info.ID != l.first && (f.damaged != nil || holderOf(&f.info) != self) }), nil
 }
 
 // tellApart looks at the locks of others.

@@ -218,6 +218,29 @@ func TestDead(t *testing.T) {
 	}
 }
 
+func TestAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		c := mortal(s)
+		_, l := mustAcquire(t, c)
+		want := func(want bool) {
+			t.Helper()
+			if alone, err := l.Alone(t.Context()); err != nil || alone != want {
+				t.Errorf("alone: %v, %v; want %v", alone, err, want)
+			}
+		}
+		want(true)
+		time.Sleep(refreshEvery + time.Minute)
+		want(true)
+		other := s.put(t, Info{Hostname: "here", Username: "bob", PID: dead, PIDSpace: "a", Time: time.Now()})
+		want(false) // it may be at work in a container
+		if err := s.RemoveFile(t.Context(), backend.Lock, other); err != nil {
+			t.Fatal(err)
+		}
+		want(true)
+	})
+}
+
 func TestPIDSpace(t *testing.T) {
 	if a, b := identity().PIDSpace, pidSpace(); len(a) < 36 || a != b {
 		t.Errorf("%q, then %q", a, b)

@@ -32,7 +32,7 @@ type far struct {
 	stored        func(t *testing.T) string // a directory with all files of the repository, as they are now
 	packs         func() (int, error)       // how many packs of the smallest pack size are full, asked often
 	// inPlace is set where a test cuts uploads to a server that writes files under their final names, as rclone does
-	// on a disk: the rest of a pack may stay then. It is not an error in what sound looks at.
+	// on a disk: the rest of a pack or an index file may stay then. It is not an error in what sound looks at.
 	inPlace bool
 	options []string // of vitrine
 	restic  []string // options of restic
@@ -210,7 +210,7 @@ func whole(name string, content []byte) bool {
 // stored is what a server has.
 type stored struct {
 	dataBytes, packs, temps int
-	cut                     int // packs of a server that writes in place which are not whole
+	cut, halfIndexes        int // packs and index files of a server that writes in place which are not whole
 }
 
 // sound reads every file on the server: what has the name of a file must be whole. Locks may
@@ -232,6 +232,8 @@ func (l *lab) sound(f *far) (s stored) {
 			s.temps++
 		case f.inPlace && strings.HasPrefix(rel, "data/") && !whole(name, content):
 			s.cut++
+		case f.inPlace && strings.HasPrefix(rel, "index/") && !whole(name, content):
+			s.halfIndexes++
 		case !fileName.MatchString(name) || !whole(name, content):
 			l.t.Errorf("%s on the server is broken or no file of a repository: %d bytes", rel, len(content))
 		case strings.HasPrefix(rel, "data/"):
@@ -282,5 +284,6 @@ func eachRemote(t *testing.T, kinds []string, test func(t *testing.T, kind strin
 
 // String is for logs.
 func (s stored) String() string {
-	return fmt.Sprintf("%d packs with %.1f MB, %d temporary files, %d packs that are cut", s.packs, float64(s.dataBytes)/1e6, s.temps, s.cut)
+	return fmt.Sprintf("%d packs with %.1f MB, %d temporary files, %d packs and %d index files that are cut", s.packs, float64(s.dataBytes)/1e6,
+		s.temps, s.cut, s.halfIndexes)
 }

@@ -110,6 +110,7 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 		return err
 	}
 	a.global.store.Meter = new(wiring.Meter)
+	a.unfinished.mends = !o.dryRun
 	r, err := a.openRepository(ctx, wiring.BusyIndex)
 	if err != nil {
 		return err
@@ -154,31 +155,6 @@ func (a *app) chooseParent(ctx context.Context, r *repo.Repository, o backupOpti
 	ao.ParentFound = true
 	ao.Force = ao.Parent == nil // it is not looked for again
 	return ao.Parent != nil, nil
-}
-
-// adopt makes known what a backup of this host stored that was killed. That it fails costs time, so only
-// the end of ctx is an error.
-func (a *app) adopt(ctx context.Context, r *repo.Repository, l *lock.Lock) error {
-	if !l.Dead() {
-		return nil
-	}
-	if err := l.Settled(ctx); err != nil {
-		return err
-	}
-	found, err := r.Adopt(ctx)
-	if found.Packs > 0 {
-		a.print.Line("an earlier run was cut off; %d packs (%s) that it stored are used", found.Packs, progress.Bytes(uint64(found.Bytes)))
-	}
-	if err == nil {
-		err = l.RemoveDead(ctx)
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		a.print.Logger().Warn("what an earlier run stored may be stored again", "error", err)
-	}
-	return nil
 }
 
 // archiveOptions makes the options of the verb from the flags, as far as that goes without the

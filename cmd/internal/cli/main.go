@@ -94,6 +94,7 @@ type app struct {
 	features       string            // feature flags, from the environment only
 	lockEnd        string            // what became of the lock of the command, for the last line; "" without one
 	locked         atomic.Bool       // a lock of the command is in the repository
+	unfinished     unfinished        // index files that this command passes over
 	stdinIsData    bool              // a backup reads standard input, which so holds no password
 }
 

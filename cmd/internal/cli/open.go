@@ -144,7 +144,7 @@ func (a *app) tryPassword(ctx context.Context, be *lentStore, s *access, noPassw
 	return wiring.OpenRepository(ctx, be, wiring.Options{
 		Password: password, KeyHint: s.keyHint,
 		Compression: a.global.compression, PackBytes: int(a.global.packMiB) << 20, NoVerify: a.global.noExtraVerify,
-		Index: use, CacheBase: base, CacheFiles: remote, CacheBytes: a.global.cacheBytes,
+		Index: use, PassOver: a.passOver, CacheBase: base, CacheFiles: remote, CacheBytes: a.global.cacheBytes,
 		Log: a.print.Logger(),
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"vitrine/repo"
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/s3"
+	"vitrine/repo/blob"
 )
 
 // OpenBackend opens the store at the location and makes sure that a repository is in it;
@@ -66,6 +67,9 @@ type Options struct {
 
 	// Index is what the command needs of the index.
 	Index IndexUse
+	// PassOver is told, in parallel, of index files that are not what their names promise, and are left out of a cached index
+	// until they are: one may just be on its way to a store that writes in place. nil makes them an error.
+	PassOver func(id blob.ID, err error)
 	// CacheBase is the directory below which caches are kept; "" keeps the index in memory and no files.
 	CacheBase string
 	// CacheFiles keeps files of the store below CacheBase, for a store that is slower than the local disk
@@ -116,7 +120,7 @@ func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.R
 		}
 	case o.Index != NoIndex:
 		ro.OpenIndex = func(ctx context.Context, r *repo.Repository) (repo.Index, error) {
-			return openMemory(ctx, r, o.Log)
+			return openMemory(ctx, r, o)
 		}
 	}
 	return repo.Open(ctx, be, ro)
@@ -127,7 +131,8 @@ func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.R
 func openCached(ctx context.Context, r *repo.Repository, o Options) (repo.Index, error) {
 	dir, err := cacheDir(o.CacheBase, r.Config().ID, "index")
 	if err == nil {
-		io := indexdb.Options{Log: o.Log, Builder: indexdb.Self}
+		io := o.indexOptions()
+		io.Builder = indexdb.Self
 		if o.Index == BusyIndex {
 			io.TableEntries = tableEntries
 		}
@@ -139,7 +144,7 @@ func openCached(ctx context.Context, r *repo.Repository, o Options) (repo.Index,
 	if ctx.Err() != nil {
 		return nil, err
 	}
-	m, memErr := openMemory(ctx, r, o.Log)
+	m, memErr := openMemory(ctx, r, o)
 	if memErr != nil {
 		return nil, memErr // the cache is not what is wrong
 	}
@@ -147,8 +152,23 @@ func openCached(ctx context.Context, r *repo.Repository, o Options) (repo.Index,
 	return m, nil
 }
 
-func openMemory(ctx context.Context, r *repo.Repository, log *slog.Logger) (repo.Index, error) {
-	m, err := indexdb.OpenMemory(ctx, r, indexdb.Options{Log: log})
+// indexOptions are those that all kinds of index have in common.
+func (o *Options) indexOptions() indexdb.Options {
+	io := indexdb.Options{Log: o.Log}
+	if o.PassOver != nil && o.Index.Cached() {
+		io.PassOver = func(id blob.ID, err error) bool {
+			if !errors.Is(err, repo.ErrNotAsNamed) {
+				return false
+			}
+			o.PassOver(id, err)
+			return true
+		}
+	}
+	return io
+}
+
+func openMemory(ctx context.Context, r *repo.Repository, o Options) (repo.Index, error) {
+	m, err := indexdb.OpenMemory(ctx, r, o.indexOptions())
 	if err != nil {
 		return nil, err // a nil *Memory in an interface would not be nil
 	}
