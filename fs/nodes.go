@@ -45,6 +45,7 @@ type nodes struct {
 	log    *slog.Logger
 	told   recent[blob.ID] // blobs whose loss is in the log
 	vain   vain
+	asked  asked
 	stats  stats
 
 	// base gives the context of requests, which bring none of their own. It has no end:

@@ -50,7 +50,7 @@ const (
 // beginnings are loaded, so that their readers find them in the cache.
 //
 // A push waits for pages that a READ of the same file holds, so it is done by a worker that no
-// request waits for, and without a lock.
+// request waits for, and without a lock; and none is begun of a file that is asked for, see asked.
 type pusher struct {
 	*nodes
 	read func(ctx context.Context, hs []blob.Handle, use func(i int, open repo.OpenBlob) bool)
@@ -344,7 +344,7 @@ func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.NextFile,
 		switch {
 		case !cached:
 			missing, hs = append(missing, i), append(hs, h)
-		case f.Entry == trip || p.passed(s, f.Entry):
+		case f.Entry == trip || p.passed(s, f):
 		case !p.give(s, f, plain):
 			return buf, f.Entry
 		}
@@ -354,7 +354,7 @@ func (p *pusher) push(ctx context.Context, s *pushStream, files []tree.NextFile,
 		if ctx.Err() != nil {
 			return false
 		}
-		if p.passed(s, f.Entry) {
+		if p.passed(s, f) {
 			return true
 		}
 		var plain []byte
@@ -394,7 +394,7 @@ func (p *pusher) expectLarge(ctx context.Context, id tree.NodeID) {
 // first one, which it may be listing just now.
 func (p *pusher) give(s *pushStream, f *tree.NextFile, plain []byte) bool {
 	// Content of another length would make the kernel believe in that length.
-	if len(plain) != f.Bytes {
+	if len(plain) != f.Bytes || p.asked.has(f.ID) {
 		return true
 	}
 	st := p.store(f.ID, plain)
@@ -415,9 +415,12 @@ func (p *pusher) give(s *pushStream, f *tree.NextFile, plain []byte) bool {
 	return st == fuse.OK
 }
 
-// passed tells whether the reader has the file already, or is at it.
-func (p *pusher) passed(s *pushStream, entry int) bool {
+// passed tells whether the reader has the file already, or somebody is at it.
+func (p *pusher) passed(s *pushStream, f *tree.NextFile) bool {
+	if p.asked.has(f.ID) {
+		return true
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return entry <= s.last
+	return f.Entry <= s.last
 }

@@ -281,6 +281,41 @@ func TestPushOnlyWhatIsSure(t *testing.T) {
 	}
 }
 
+// A file that is asked for is not pushed until the kernel has its answer, whoever asks: the push would wait for it.
+func TestPushNothingThatIsAskedFor(t *testing.T) {
+	src := treetest.New(t)
+	p := newPushTest(t, src, smallFiles(src, 100)...)
+	read := func(entry int) fuse.ReadResult {
+		t.Helper()
+		in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: uint64(p.id(entry))}, Size: 4096}
+		r, st := p.nodes.Read(nil, in, nil)
+		if st != fuse.OK {
+			t.Fatal(st)
+		}
+		return r
+	}
+	asked, answered := read(5), read(6)
+	answered.Done()
+	in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: uint64(p.dir)}, Size: 4096}
+	if _, st := p.nodes.Read(nil, in, nil); st == fuse.OK {
+		t.Fatal("a directory was read")
+	}
+	p.noteRead(reader, p.id(0))
+	p.noteRead(reader, p.id(1))
+	p.work(t.Context())
+	if got, want := p.kernel.entries(), without(upTo(3, 33), 5); !slices.Equal(got, want) { // 2 is the tripwire
+		t.Errorf("pushed %v, want %v", got, want)
+	}
+	in.NodeId, in.Offset = uint64(p.id(7)), 4096
+	if r, st := p.nodes.Read(nil, in, nil); st != fuse.OK || r.Size() != 0 { // go-fuse does not call Done of such
+		t.Errorf("behind the end: %v, %v", r, st)
+	}
+	asked.Done()
+	if p.asked.has(p.id(5)) || p.asked.has(p.dir) || len(p.asked.files) != 0 {
+		t.Errorf("still asked for: %v", p.asked.files)
+	}
+}
+
 // A kernel that does not know the files gets no more than one ahead.
 func TestPushUnknown(t *testing.T) {
 	src := treetest.New(t)

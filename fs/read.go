@@ -21,9 +21,15 @@ import (
 // asked for would tell the kernel that the file ends there, so a range of which a part cannot be
 // read is an error as a whole; the kernel then asks again for just the page that somebody
 // waits for (see vain).
-func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (_ fuse.ReadResult, st fuse.Status) {
 	n.awake.note()
 	id, ctx := tree.NodeID(in.NodeId), n.base()
+	n.asked.enter(id)
+	defer func() {
+		if st != fuse.OK {
+			n.asked.leave(id)
+		}
+	}()
 	l, err := n.tree.Layout(ctx, id)
 	if err != nil {
 		return nil, n.fail("read", id, err)
@@ -41,6 +47,10 @@ func (n *nodes) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadRes
 	}
 	if len(r.pieces) > maxPieces {
 		r.pieces = [][]byte{slices.Concat(r.pieces...)}
+	}
+	r.answered = func() { n.asked.leave(id) }
+	if r.Size() == 0 {
+		r.Done() // go-fuse does not when there is nothing to write
 	}
 	return r, fuse.OK
 }

@@ -9,8 +9,9 @@ import (
 // reply is a part of a file on its way to the kernel. It goes without a copy: its pieces are the
 // bytes of the caches, and chunks are held until Done.
 type reply struct {
-	pieces [][]byte
-	held   []hold
+	pieces   [][]byte
+	held     []hold
+	answered func() // called by Done, unless nil
 }
 
 // hold is a chunk of which usedBytes are in the reply.
@@ -35,6 +36,10 @@ func (r *reply) Done() {
 		h.ref.Release(h.usedBytes)
 	}
 	r.held, r.pieces = nil, nil
+	if r.answered != nil {
+		r.answered()
+		r.answered = nil
+	}
 }
 
 // Size returns the number of bytes.
