@@ -96,6 +96,7 @@ var sections = []section{
 	{"many", false, (*bench).many},
 	{"index", false, (*bench).index},
 	{"prune", false, (*bench).prune},
+	{"search", false, (*bench).search},
 }
 
 func main() {
