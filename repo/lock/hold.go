@@ -132,19 +132,23 @@ func (h *holding) removeAll(ctx context.Context) error {
 	return nil
 }
 
-// refresh keeps the lock young until ctx ends, then it returns nil. An error of class ErrLost says
+// refresh keeps the lock young, and its direction true, until ctx ends, then it returns nil. An error of class ErrLost says
 // that it did not succeed.
 func (h *holding) refresh(ctx context.Context) error {
 	var notBefore time.Time
 	for sleep(ctx, lookEvery) == nil {
 		now := h.now()
 		age := h.age(now)
-		if age < refreshEvery || now.Before(notBefore) && age < lostAfter {
+		if age < refreshEvery && !h.turned.Load() || now.Before(notBefore) && age < lostAfter {
 			continue
 		}
+		turned := h.turned.Swap(false) // before the direction is read
 		err := h.replace(ctx)
 		if err == nil || ctx.Err() != nil {
 			continue
+		}
+		if turned {
+			h.turned.Store(true)
 		}
 		if errors.Is(err, ErrLost) {
 			return err

@@ -15,7 +15,7 @@ import (
 )
 
 // Info is what a lock file tells. Its JSON, with the fields in this order, is FORMAT.md
-// section 8.
+// section 8, but for those that only vitrine writes.
 type Info struct {
 	Time      time.Time `json:"time"` // when it was made; a refresh makes a new one
 	Exclusive bool      `json:"exclusive"`
@@ -29,7 +29,7 @@ type Info struct {
 	PIDSpace string `json:"pid_space,omitempty"`
 	// Backup is Options.Backup. Only vitrine writes it.
 	Backup bool `json:"backup,omitempty"`
-	// Backwards is the direction that a backup chose when it came; see Lock.Backwards. Only vitrine writes it.
+	// Backwards is the direction of a backup; see Lock.Backwards. Only vitrine writes it.
 	Backwards bool `json:"backwards,omitempty"`
 
 	ID blob.ID `json:"-"` // the name of the file

@@ -44,6 +44,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -164,10 +165,13 @@ func Unlock(ctx context.Context, r Files, all bool, log *slog.Logger) (removed i
 // client is one user of the protocol, with what it asks of its surroundings.
 type client struct {
 	files   Files
-	self    Info // with Exclusive; Time is set when a lock is made, Backwards before the first
+	self    Info // with Exclusive; Time and Backwards are set when a lock is made
 	log     *slog.Logger
 	now     func() time.Time
 	started func(pid int) (time.Time, bool)
+
+	backwards atomic.Bool // the direction to be said in locks, see Lock.Backwards
+	turned    atomic.Bool // the lock that is there says another one
 }
 
 func newClient(r Files, o Options) *client {
@@ -185,6 +189,7 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		id, made, seen, err := c.try(ctx)
 		if err == nil {
+			c.turn(&seen)
 			ctx, lock := c.hold(ctx, id, made, false)
 			lock.client, lock.others, lock.first = c, seen, id
 			return ctx, lock, nil
@@ -219,8 +224,10 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 		c.undo(ctx, id)
 		return nil, nil, lockError(err)
 	}
+	seen := c.tellApart(after)
+	c.turn(&seen)
 	held, lock := c.hold(ctx, id, made, quick)
-	lock.client, lock.others, lock.first = c, c.tellApart(after), id
+	lock.client, lock.others, lock.first = c, seen, id
 	return held, lock, nil
 }
 
@@ -248,7 +255,7 @@ func (c *client) make(ctx context.Context) (blob.ID, time.Time, []found, error) 
 	if err != nil {
 		return blob.ID{}, time.Time{}, nil, err
 	}
-	c.self.Backwards = c.self.Backup && c.tellApart(before).against
+	c.backwards.Store(c.self.Backup && c.tellApart(before).forwards)
 	id, made, err := c.save(ctx)
 	if errors.Is(err, backend.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w (a check can do without a lock: --no-lock)", err)
@@ -282,7 +289,7 @@ func (c *client) undo(ctx context.Context, id blob.ID) {
 // save writes a new lock file.
 func (c *client) save(ctx context.Context) (blob.ID, time.Time, error) {
 	info := c.self
-	info.Time = c.now()
+	info.Time, info.Backwards = c.now(), c.backwards.Load()
 	plain, err := info.encode()
 	if err != nil {
 		return blob.ID{}, info.Time, err

@@ -10,16 +10,19 @@ import (
 
 // others is what was seen of others.
 type others struct {
-	against   bool   // what to say of oneself: most of the backups say that they go forwards
+	forwards  bool   // most of the backups say that they go forwards
+	alike     bool   // there are some, and all say the direction that we say
+	before    int    // how many of them come before us in the order of holders
 	backwards bool   // see Lock.Backwards
 	dead      []Info // locks of processes that have ended
 }
 
 // Backwards tells in which direction a backup under this lock goes, so that of two that store much the same at the same time
-// each finds from some point on what the other has stored. The lock says what its holder chose when it came: the direction
-// that fewer of the backups there took, forwards when there was none. Those that came at the same moment, and so all say the
-// same, are told apart by the order of their hosts and processes, which is the same for all. Only backups count
-// (Options.Backup), and clients that do not say what they do, such as restic, as one that goes forwards.
+// each finds from some point on what the other has stored. Each lock says the direction of its holder: who comes takes the one
+// that fewer of the backups there take, forwards when there is none. If all say the same, since they came at one moment
+// or since others have ended, each second one turns, by the order of their hosts and processes, which is the same
+// for all, and says so in a new lock. Only backups count (Options.Backup), and clients that do not say what they do,
+// such as restic, as one that goes forwards and does not turn. Of three some go the same way.
 //
 // Who comes at the same moment may not have been seen, or not have seen us; see BackwardsNow.
 func (l *Lock) Backwards() bool { return l.others.backwards }
@@ -31,7 +34,19 @@ func (l *Lock) BackwardsNow(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, lockError(err)
 	}
-	return l.client.tellApart(locks).backwards, nil
+	o := l.client.tellApart(locks)
+	l.client.turn(&o)
+	return o.backwards, nil
+}
+
+// turn decides on the direction. A lock that says another one is replaced soon.
+func (c *client) turn(o *others) {
+	o.backwards = c.backwards.Load()
+	if c.self.Backup && o.alike && o.before%2 == 1 {
+		o.backwards = !o.backwards
+		c.backwards.Store(o.backwards)
+		c.turned.Store(true)
+	}
 }
 
 // Dead tells whether there was a shared lock that a process of this host and user left when it
@@ -67,7 +82,7 @@ func (l *Lock) Alone(ctx context.Context) (bool, error) {
 func (c *client) tellApart(locks []found) others {
 	var o others
 	self := holderOf(&c.self)
-	backups := make(map[holder]bool) // at work: whether it says that it goes backwards
+	backups := make(map[holder]*Info) // at work, by what they say last
 	for i := range locks {
 		info := &locks[i].info
 		other := holderOf(info)
@@ -82,25 +97,24 @@ func (c *client) tellApart(locks []found) others {
 		switch {
 		case ended && !elsewhere, c.now().Sub(info.Time) > staleAfter:
 		case info.PIDSpace == "":
-			backups[holder{}] = false // before all the others
+			backups[holder{}] = info // before all others
 		case info.Backup: // if ended, perhaps at work in another container, or on a host of our name
-			backups[other] = info.Backwards
+			if known := backups[other]; known == nil || known.Time.Before(info.Time) {
+				backups[other] = info
+			}
 		}
 	}
-	before, back := 0, 0
-	for other, backwards := range backups {
+	back := 0
+	for other, info := range backups {
 		if other.compare(self) < 0 {
-			before++
+			o.before++
 		}
-		if backwards {
+		if info.Backwards {
 			back++
 		}
 	}
-	o.against = back*2 < len(backups)
-	o.backwards = c.self.Backwards
-	if alike := back == 0 && !c.self.Backwards || back == len(backups) && c.self.Backwards; alike && before%2 == 1 {
-		o.backwards = !o.backwards
-	}
+	o.forwards = back*2 < len(backups)
+	o.alike = len(backups) > 0 && (back == 0 && !c.backwards.Load() || back == len(backups) && c.backwards.Load())
 	return o
 }
 

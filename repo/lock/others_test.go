@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -71,11 +72,13 @@ func TestBackwards(t *testing.T) {
 		for _, info := range tc.locks {
 			locks = append(locks, found{info: info})
 		}
-		if o := c.tellApart(locks); o.against != tc.choice || o.backwards != tc.blind {
-			t.Errorf("%s: chooses %v, and goes %v when it has chosen before it knew; want %v, %v", tc.name, o.against, o.backwards, tc.choice, tc.blind)
+		o := c.tellApart(locks)
+		if c.turn(&o); o.forwards != tc.choice || o.backwards != tc.blind || c.turned.Load() != tc.blind {
+			t.Errorf("%s: chooses %v, and goes %v when it has chosen before it knew; want %v, %v", tc.name, o.forwards, o.backwards, tc.choice, tc.blind)
 		}
-		c.self.Backwards = tc.choice
-		if o := c.tellApart(locks); o.backwards != tc.chosen {
+		c.backwards.Store(tc.choice)
+		o = c.tellApart(locks)
+		if c.turn(&o); o.backwards != tc.chosen {
 			t.Errorf("%s: goes %v when it has chosen, want %v", tc.name, o.backwards, tc.chosen)
 		}
 	}
@@ -125,6 +128,59 @@ func TestOppositeDirections(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Two that came at one moment stay apart when a third comes and goes. Each says where it goes, so that the third finds the end
+// that fewer have.
+func TestDirectionsOfThree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		var locks [4]*Lock
+		take := func(i int) {
+			c := mortal(s)
+			c.self.Hostname, c.self.Backup = fmt.Sprint("host", i), true
+			c.files = slowSave{s, time.Millisecond} // or one would see the other at once
+			_, locks[i] = mustAcquire(t, c)
+		}
+		want := func(when string, want ...bool) {
+			t.Helper()
+			var got []bool
+			for _, l := range locks[:len(want)] {
+				backwards, err := l.BackwardsNow(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				got = append(got, backwards)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: backwards %v, want %v", when, got, want)
+			}
+		}
+		var wg sync.WaitGroup
+		for i := range 2 {
+			wg.Go(func() { take(i) })
+		}
+		wg.Wait()
+		want("at once", false, true)
+		time.Sleep(time.Minute)
+		take(2)
+		want("a third came", false, true, false)
+		time.Sleep(10 * time.Minute)
+		want("all have renewed their locks", false, true, false)
+		take(3)
+		want("a fourth came", false, true, false, true)
+		for _, i := range []int{1, 3} {
+			if err := locks[i].Release(); err != nil {
+				t.Error(err)
+			}
+		}
+		if a, err := locks[0].BackwardsNow(t.Context()); err != nil || a {
+			t.Errorf("first of two that are left: %v, %v", a, err)
+		}
+		if b, err := locks[2].BackwardsNow(t.Context()); err != nil || !b {
+			t.Errorf("second of two that are left: %v, %v", b, err)
+		}
+	})
 }
 
 // slowSave takes its time for saving.
