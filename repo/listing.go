@@ -46,15 +46,17 @@ type lister struct {
 	packs []indexfile.Pack // durable, in no index file
 	blobs int              // in packs
 	due   time.Time        // when packs are to be listed, while there are some
-	seen  map[string]bool  // index files: our own, and those that the index was refreshed with
+	// seen are index files: our own, with size 0, and those that the index was refreshed with, in the size that they had: of a
+	// store that writes in place it may have been a part.
+	seen map[string]int64
 }
 
 // newLister returns the lister of a run that begins now. The index has just been refreshed, if the run looks at others.
 func newLister(r *Repository) *lister {
-	l := &lister{r: r, began: time.Now(), kick: make(chan struct{}, 1), seen: make(map[string]bool)}
+	l := &lister{r: r, began: time.Now(), kick: make(chan struct{}, 1), seen: make(map[string]int64)}
 	if listed := r.indexFiles.Load(); listed != nil {
 		for _, info := range *listed {
-			l.seen[info.Name] = true
+			l.seen[info.Name] = info.SizeBytes
 		}
 	}
 	return l
@@ -172,7 +174,7 @@ func (l *lister) flush(ctx context.Context) error {
 		l.packs = append(packs, l.packs...) // for the salvage of Write
 		return fmt.Errorf("write index: %w", err)
 	}
-	l.seen[id.String()] = true
+	l.seen[id.String()] = 0
 	return nil
 }
 
@@ -193,7 +195,10 @@ func (l *lister) lookAt(ctx context.Context) (found bool, err error) {
 		return false, err
 	}
 	l.mu.Lock()
-	unseen := slices.DeleteFunc(infos, func(info backend.Info) bool { return l.seen[info.Name] })
+	unseen := slices.DeleteFunc(infos, func(info backend.Info) bool {
+		size, ok := l.seen[info.Name]
+		return ok && (size == 0 || size == info.SizeBytes)
+	})
 	l.mu.Unlock()
 	if len(unseen) == 0 {
 		return false, nil
@@ -205,7 +210,7 @@ func (l *lister) lookAt(ctx context.Context) (found bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, info := range unseen {
-		l.seen[info.Name] = true
+		l.seen[info.Name] = info.SizeBytes
 	}
 	return true, nil
 }

@@ -41,6 +41,16 @@ type Stats struct {
 	Building bool // the next generation is being built
 }
 
+// passed is when an index file was passed over, and of which size it was listed.
+type passed struct {
+	at        time.Time
+	sizeBytes int64
+}
+
+// passedFor is how long an index file that was passed over is not read again while it has the same size. A reader that looks for
+// a blob which is in no index refreshes each time.
+const passedFor = 30 * time.Second
+
 // state is one immutable view of the index.
 type state struct {
 	gen   *generation // nil: all is in runs
@@ -55,6 +65,7 @@ type core struct {
 	log      *slog.Logger
 	keys     *keys
 	passOver func(blob.ID, error) bool // Options.PassOver, not nil
+	passed   map[blob.ID]passed        // what it took; needs busy
 
 	state atomic.Pointer[state] // nil when closed; replaced only by the holder of busy
 	busy  chan struct{}         // a mutex that can be waited for with a context
@@ -66,7 +77,7 @@ type core struct {
 }
 
 func newCore(src Source, k *keys, o Options) *core {
-	c := &core{src: src, log: o.Log, keys: k, passOver: o.PassOver, busy: make(chan struct{}, 1)}
+	c := &core{src: src, log: o.Log, keys: k, passOver: o.PassOver, passed: make(map[blob.ID]passed), busy: make(chan struct{}, 1)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -190,6 +201,12 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 		}
 	}
 	known -= len(missing)
+	sizes := sizesOf(infos, missing)
+	for id := range missing {
+		if p, ok := c.passed[id]; ok && p.sizeBytes == sizes[id] && time.Since(p.at) < passedFor {
+			delete(missing, id)
+		}
+	}
 	if gen == old.gen && len(missing) == 0 && slices.Equal(next.dead, old.dead) && known == old.stats.DeltaFiles {
 		return nil
 	}
@@ -199,9 +216,12 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 		for id := range missing {
 			ids = append(ids, id)
 		}
-		loaded, err := c.load(ctx, ids)
+		loaded, left, err := c.load(ctx, ids)
 		if err != nil {
 			return err
+		}
+		for _, id := range left {
+			c.passed[id] = passed{began, sizes[id]}
 		}
 		next.runs = append(next.runs, loaded...)
 		took := time.Since(began)
@@ -211,6 +231,17 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 	next.runs = compact(next.runs)
 	c.swap(next)
 	return nil
+}
+
+// sizesOf returns the sizes of some files that were listed.
+func sizesOf(infos []backend.Info, ids map[blob.ID]bool) map[blob.ID]int64 {
+	sizes := make(map[blob.ID]int64, len(ids))
+	for _, info := range infos {
+		if id, err := blob.ParseID(info.Name); err == nil && ids[id] {
+			sizes[id] = info.SizeBytes
+		}
+	}
+	return sizes
 }
 
 // swap puts the next state in place and frees the old one when its last reader has left. It

@@ -15,11 +15,10 @@ import (
 // cores, fetching from far away wants more; each holds one file of about 10 MB.
 func loadWorkers() int { return max(4, runtime.GOMAXPROCS(0)) }
 
-// load reads the index files, each into a run of its own, in no particular order, without those that are passed over.
-func (c *core) load(ctx context.Context, files []blob.ID) ([]*run, error) {
+// load reads the index files, each into a run of its own, in no particular order. left are those that are passed over.
+func (c *core) load(ctx context.Context, files []blob.ID) (runs []*run, left []blob.ID, err error) {
 	var (
-		mu   sync.Mutex // guards runs
-		runs = make([]*run, 0, len(files))
+		mu   sync.Mutex // guards runs and left
 		idle = make(chan *runBuilder, loadWorkers())
 	)
 	for range cap(idle) {
@@ -41,6 +40,9 @@ func (c *core) load(ctx context.Context, files []blob.ID) ([]*run, error) {
 			})
 			if err != nil {
 				if groupCtx.Err() == nil && c.passOver(id, err) {
+					mu.Lock()
+					left = append(left, id)
+					mu.Unlock()
 					return nil
 				}
 				return fmt.Errorf("load index file %s: %w", id.Short(), err)
@@ -53,7 +55,7 @@ func (c *core) load(ctx context.Context, files []blob.ID) ([]*run, error) {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return runs, ctx.Err()
+	return runs, left, ctx.Err()
 }

@@ -5,16 +5,29 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"vitrine/cache/indexdb/indextest"
+	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 )
 
-// halfSource has an index file that is not whole while half is set.
+// halfSource has an index file that is not whole, and shorter, while half is set.
 type halfSource struct {
 	*indextest.Source
 	id   blob.ID
 	half atomic.Bool
+}
+
+func (s *halfSource) IndexFiles(ctx context.Context) ([]backend.Info, error) {
+	infos, err := s.Source.IndexFiles(ctx)
+	for i := range infos {
+		if s.half.Load() && infos[i].Name == s.id.String() {
+			infos[i].SizeBytes--
+		}
+	}
+	return infos, err
 }
 
 var errHalf = errors.New("half of it")
@@ -52,11 +65,13 @@ func TestPassOver(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("asked %d times", asked)
 	}
-	if err := m.Refresh(t.Context()); err != nil || asked != 2 {
-		t.Errorf("refreshed: %v, asked %d times", err, asked)
+	for range 10 { // it is not read each time
+		if err := m.Refresh(t.Context()); err != nil || asked != 1 {
+			t.Errorf("refreshed: %v, asked %d times", err, asked)
+		}
 	}
 	src.half.Store(false)
-	if err := m.Refresh(t.Context()); err != nil || asked != 2 {
+	if err := m.Refresh(t.Context()); err != nil || asked != 1 {
 		t.Errorf("whole: %v, asked %d times", err, asked)
 	}
 	indextest.Check(t, m, src.Source)
@@ -77,6 +92,27 @@ func TestPassOver(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// What is passed over is looked at again after a while, also when it has kept its size.
+func TestPassOverForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &halfSource{Source: indextest.NewSource(indextest.Entries(1, 10))}
+		src.id = src.Add(indextest.Entries(2, 10))
+		src.half.Store(true)
+		asked := 0
+		m := must(OpenMemory(t.Context(), src, Options{PassOver: func(blob.ID, error) bool { asked++; return true }}))
+		defer m.Close()
+		for _, step := range []struct {
+			wait time.Duration
+			want int
+		}{{0, 1}, {passedFor - time.Second, 1}, {time.Second, 2}, {0, 2}, {passedFor, 3}} {
+			time.Sleep(step.wait)
+			if err := m.Refresh(t.Context()); err != nil || asked != step.want {
+				t.Errorf("%v later: %v, asked %d times, want %d", step.wait, err, asked, step.want)
+			}
+		}
+	})
 }
 
 // What PassOver does not take is the error of Open.

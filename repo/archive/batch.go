@@ -207,16 +207,17 @@ func (r *run) attributes(b *batch, i int, n *snapshot.Node) {
 func (r *run) hasContent(b *batch, old *snapshot.Node) bool {
 	for _, id := range old.Content {
 		known, err := r.store.Known(dataHandle(id))
-		path := join(b.at.abs, old.Name)
+		if err == nil && known {
+			continue
+		}
+		what := "a chunk of an unchanged file is missing in the repository; the file is read again"
+		attrs := []any{"path", join(b.at.abs, old.Name), "chunk", id.Short()}
 		if err != nil {
-			r.log.Warn("it is not known whether the repository has a chunk of an unchanged file; the file is read again",
-				"path", path, "chunk", id.Short(), "error", err)
-		} else if !known {
-			r.log.Warn("a chunk of an unchanged file is missing in the repository; the file is read again", "path", path, "chunk", id.Short())
+			what = "it is not known whether the repository has a chunk of an unchanged file; the file is read again"
+			attrs = append(attrs, "error", err)
 		}
-		if err != nil || !known {
-			return false
-		}
+		r.log.Warn(what, attrs...)
+		return false
 	}
 	return true
 }

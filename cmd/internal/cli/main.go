@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -57,6 +58,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string
 	go func() {
 		err := root.ExecuteContext(ctx)
 		if pipe != nil && pipe.closed.Load() {
+			if a.locked.Load() {
+				a.lastLine(slices.Contains(args, "--json"), exitPipe, "standard output was closed"+a.lockEnd)
+			}
 			end <- pipe.end()
 			return
 		}

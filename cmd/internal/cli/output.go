@@ -33,9 +33,10 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// end ends the process by SIGPIPE. Should that be blocked, it returns the code that a shell gives for it.
+// end ends the process by SIGPIPE, as Go's runtime does when it writes to standard output and nobody asks for the signal: one that
+// is sent it passes over. Should that be blocked, end returns the code that a shell gives for it.
 func (o *output) end() int {
 	signal.Reset(syscall.SIGPIPE)
-	_ = syscall.Kill(os.Getpid(), syscall.SIGPIPE)
+	_, _ = o.Writer.Write([]byte{'\n'})
 	return exitPipe
 }
