@@ -74,21 +74,32 @@ func (r *Repository) Adopt(ctx context.Context) (Adopted, error) {
 	return a, flush()
 }
 
-// RemoveUnfinished removes those of the index files that are not what their names promise, and returns how many that were. A
-// store that writes in place keeps the half of one when a client is killed. Adopt comes first, so that nothing is lost
-// by it. The caller knows that no other client is at work, which might be storing them just now.
-func (r *Repository) RemoveUnfinished(ctx context.Context, files []blob.ID) (removed int, err error) {
+// Unfinished returns those of the index files that are not what their names promise.
+func (r *Repository) Unfinished(ctx context.Context, files []blob.ID) (unfinished []blob.ID, err error) {
 	for _, id := range files {
-		_, err := r.ReadFile(ctx, backend.Index, id)
-		switch {
+		switch _, err := r.ReadFile(ctx, backend.Index, id); {
 		case errors.Is(err, ErrNotAsNamed):
-			if err := r.RemoveFile(ctx, backend.Index, id); err != nil {
-				return removed, fmt.Errorf("remove index/%s, which was not stored whole: %w", id.Short(), err)
-			}
-			removed++
+			unfinished = append(unfinished, id)
 		case err != nil && !errors.Is(err, backend.ErrNotExist):
-			return removed, err
+			return unfinished, err
 		}
+	}
+	return unfinished, nil
+}
+
+// RemoveUnfinished removes those of the index files that are not what their names promise, and returns them. Adopt comes first, so
+// that nothing is lost by it. The caller knows that these files were there before a moment in which no other client was at work:
+// else one might be storing them just now.
+func (r *Repository) RemoveUnfinished(ctx context.Context, files []blob.ID) (removed []blob.ID, err error) {
+	unfinished, err := r.Unfinished(ctx, files) // again: one may have been finished before that moment
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range unfinished {
+		if err := r.RemoveFile(ctx, backend.Index, id); err != nil && !errors.Is(err, backend.ErrNotExist) {
+			return removed, fmt.Errorf("remove index/%s, which was not stored whole or is damaged: %w", id.Short(), err)
+		}
+		removed = append(removed, id)
 	}
 	return removed, nil
 }

@@ -124,7 +124,7 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 		return err
 	}
 	return a.backupLock(ctx, r, early, func(ctx context.Context, l *lock.Lock) error {
-		if err := a.adopt(ctx, r, l); err != nil {
+		if err := a.mend(ctx, r, l); err != nil {
 			return err
 		}
 		// Of two hosts one goes forwards and one backwards, until they meet.
