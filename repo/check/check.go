@@ -46,6 +46,9 @@ type Options struct {
 	Only func(*snapshot.Snapshot) bool
 	// Unused counts the blobs that no snapshot needs. It needs a check of all snapshots.
 	Unused bool
+	// Each tells of every blob and file that is lost. Without it one error stands for all blobs of a pack, and of the
+	// files that lack something of it the first are named.
+	Each bool
 }
 
 // run is one check.
@@ -77,7 +80,7 @@ type root struct {
 // not go on; what it found is in Result and was told to rep.
 func Run(ctx context.Context, r *repo.Repository, o Options, rep Reporter) (Result, error) {
 	c := &run{r: r, be: r.Backend(), damaged: map[blobtable.Entry]bool{}}
-	c.report = &report{to: rep, res: &c.res}
+	c.report = &report{to: rep, res: &c.res, each: o.Each, files: map[blob.ID]int{}}
 	err := c.run(ctx, o)
 	return c.res, err
 }

@@ -35,9 +35,10 @@ func (c *run) checkPacks(ctx context.Context) error {
 	c.table.DropNames()
 	c.res.Packs, c.res.OrphanPacks = len(packs), len(c.orphans)
 
+	beyond := c.countBeyond(packs)
 	var mixed []blob.ID
 	for _, p := range inOrder(packs) {
-		c.checkPack(p)
+		c.checkPack(p, beyond[p])
 		c.res.PackBytes += max(0, p.SizeBytes)
 		if p.Mixed() && c.r.Config().Version >= 2 {
 			mixed = append(mixed, p.ID)
@@ -74,14 +75,33 @@ func inOrder(packs []blobtable.Pack) []*blobtable.Pack {
 	return list
 }
 
-func (c *run) checkPack(p *blobtable.Pack) {
+// countBeyond counts the blobs of which packs that are too short have not all.
+func (c *run) countBeyond(packs []blobtable.Pack) map[*blobtable.Pack]int {
+	beyond := map[*blobtable.Pack]int{}
+	if !slices.ContainsFunc(packs, func(p blobtable.Pack) bool { return p.SizeBytes >= 0 && p.SizeBytes < p.WantBytes() }) {
+		return beyond
+	}
+	c.table.All(func(_ blob.Handle, e *blobtable.Entry, _ int) {
+		if p := &packs[e.Pack]; !p.Holds(e) {
+			beyond[p]++
+		}
+	})
+	return beyond
+}
+
+// checkPack looks at the length of a pack; beyond blobs are not in it as a whole.
+func (c *run) checkPack(p *blobtable.Pack, beyond int) {
 	switch {
 	case p.SizeBytes < 0:
 		c.report.index("pack/%s is missing, and with it %s; put the file back from a copy of the repository, or rebuild the index and back up the same files again",
 			p.ID.Short(), count(p.Blobs, "blob"))
 	case p.SizeBytes < p.WantBytes():
-		c.report.broken(p.ID, "pack/%s has %d bytes, the index makes it %d; put the file back from a copy of the repository",
-			p.ID.Short(), p.SizeBytes, p.WantBytes())
+		what := ""
+		if beyond > 0 {
+			what = fmt.Sprintf(": %d of its %s are not in it", beyond, count(p.Blobs, "blob"))
+		}
+		c.report.broken(p.ID, "pack/%s has %d bytes, the index makes it %d%s; put the file back from a copy of the repository",
+			p.ID.Short(), p.SizeBytes, p.WantBytes(), what)
 	case p.SizeBytes > p.WantBytes():
 		c.report.index("pack/%s has %d bytes, the index makes it %d; put the file back from a copy of the repository, or rebuild the index from the packs",
 			p.ID.Short(), p.SizeBytes, p.WantBytes())
