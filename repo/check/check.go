@@ -102,9 +102,7 @@ func (c *run) run(ctx context.Context, o Options) error {
 	if err := c.checkIndex(ctx); err != nil {
 		return err
 	}
-	if err := c.checkPacks(ctx); err != nil {
-		return err
-	}
+	c.checkPacks()
 	if o.Unused || o.Only != nil {
 		c.table.TrackUse()
 	}
@@ -292,38 +290,82 @@ func (c *run) loadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot,
 	return sn, nil
 }
 
-// checkIndex fills the table.
+// indexTries bounds how often the index is loaded while others change it.
+const indexTries = 5
+
+// checkIndex fills the table and lists the packs. Without a lock a prune may go on meanwhile: when something is missing and an
+// index file was removed since they were listed, both are done again.
 func (c *run) checkIndex(ctx context.Context) error {
+	for try := 1; ; try++ {
+		infos, errs, err := c.loadIndex(ctx)
+		if err != nil {
+			return err
+		}
+		missing := slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, backend.ErrNotExist) })
+		if !slices.ContainsFunc(errs, isUnread) {
+			if missing, err = c.listPacks(ctx); err != nil {
+				return err
+			}
+		}
+		if missing && try < indexTries {
+			changed, err := c.indexChanged(ctx, infos)
+			if err != nil {
+				return err
+			}
+			if changed {
+				c.table, c.orphans, c.orphanBytes = blobtable.Table{}, nil, 0
+				continue
+			}
+		}
+		return c.tellIndex(infos, errs)
+	}
+}
+
+// isUnread reports whether an error says that a file could not be read, and nothing of its content.
+func isUnread(err error) bool { return err != nil && !errors.Is(err, repo.ErrCorrupt) }
+
+// indexChanged reports whether one of the index files was removed since.
+func (c *run) indexChanged(ctx context.Context, since []backend.Info) (bool, error) {
+	now, err := c.r.IndexFiles(ctx)
+	return slices.ContainsFunc(since, func(old backend.Info) bool {
+		return !slices.ContainsFunc(now, func(info backend.Info) bool { return info.Name == old.Name })
+	}), err
+}
+
+// tellIndex tells of the index files that could not be read.
+func (c *run) tellIndex(infos []backend.Info, errs []error) error {
+	unread := 0
+	for i, err := range errs {
+		switch {
+		case isUnread(err):
+			c.report.unread("index/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
+			unread++
+		case err != nil:
+			c.report.index("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
+		}
+	}
+	if unread > 0 {
+		return fmt.Errorf("%s could not be read, and what only they list would look lost: nothing more is checked", count(unread, "index file"))
+	}
+	c.res.IndexFiles = len(infos)
+	c.res.DuplicateBlobs = c.table.Duplicates()
+	c.res.DataBlobs, c.res.TreeBlobs = c.table.Distinct(blob.Data), c.table.Distinct(blob.Tree)
+	return nil
+}
+
+// loadIndex reads all index files that are there.
+func (c *run) loadIndex(ctx context.Context) ([]backend.Info, []error, error) {
 	infos, err := c.r.IndexFiles(ctx)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	errs := make([]error, len(infos))
 	err = c.each(ctx, Index, infos, func(ctx context.Context, i int, id blob.ID) error {
 		errs[i] = c.r.LoadIndexFile(ctx, id, c.table.Adder(nil))
 		return c.afterRead(ctx, errs[i])
 	})
-	if err != nil {
-		return err
-	}
-	unread := 0
-	for i, err := range errs {
-		switch {
-		case errors.Is(err, repo.ErrCorrupt):
-			c.report.index("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
-		case err != nil:
-			c.report.unread("index/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
-			unread++
-		}
-	}
-	if unread > 0 {
-		return fmt.Errorf("%s could not be read, and what only they list would look lost: nothing more is checked", count(unread, "index file"))
-	}
 	c.table.Sort()
-	c.res.IndexFiles = len(infos)
-	c.res.DuplicateBlobs = c.table.Duplicates()
-	c.res.DataBlobs, c.res.TreeBlobs = c.table.Distinct(blob.Data), c.table.Distinct(blob.Tree)
-	return nil
+	return infos, errs, err
 }
 
 // countUnused counts what no snapshot needs.

@@ -11,12 +11,11 @@ import (
 	"vitrine/repo/blobtable"
 )
 
-// checkPacks compares the packs of the index with those that are there.
-func (c *run) checkPacks(ctx context.Context) error {
-	packs := c.table.Packs()
-	total := int64(len(packs))
+// listPacks finds out which packs of the index are there, and which are in no index. It reports whether one is missing.
+func (c *run) listPacks(ctx context.Context) (missing bool, err error) {
+	total := int64(len(c.table.Packs()))
 	c.report.begin(Packs, total)
-	err := c.be.List(ctx, backend.Pack, func(info backend.Info) error {
+	err = c.be.List(ctx, backend.Pack, func(info backend.Info) error {
 		id, err := blob.ParseID(info.Name)
 		if err != nil {
 			return err
@@ -29,10 +28,13 @@ func (c *run) checkPacks(ctx context.Context) error {
 		c.orphanBytes += info.SizeBytes
 		return nil
 	})
-	if err != nil {
-		return err
-	}
 	c.table.DropNames()
+	return slices.ContainsFunc(c.table.Packs(), func(p blobtable.Pack) bool { return p.SizeBytes < 0 }), err
+}
+
+// checkPacks compares the packs of the index with those that are there.
+func (c *run) checkPacks() {
+	packs := c.table.Packs()
 	c.res.Packs, c.res.OrphanPacks = len(packs), len(c.orphans)
 
 	beyond := c.countBeyond(packs)
@@ -47,7 +49,6 @@ func (c *run) checkPacks(ctx context.Context) error {
 	if len(mixed) > 0 {
 		c.report.hint("data and trees together in %s, as old clients wrote them; prune can rewrite them", some(mixed))
 	}
-	return nil
 }
 
 // tellOrphans tells of the packs that no index file lists, once it is known whether something is missing that may be in
