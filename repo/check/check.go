@@ -190,19 +190,31 @@ func (c *run) checkKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, info := range infos {
-		content, err := c.be.ReadAll(ctx, backend.File{Kind: backend.Key, Name: info.Name}, maxKeyBytes)
-		if ended(ctx) != nil {
-			return ended(ctx)
-		}
+	hashes, errs := make([]blob.ID, len(infos)), make([]error, len(infos))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for i, info := range infos {
+		group.Go(func() error {
+			if err := ended(groupCtx); err != nil {
+				return err
+			}
+			content, err := c.be.ReadAll(groupCtx, backend.File{Kind: backend.Key, Name: info.Name}, maxKeyBytes)
+			hashes[i], errs[i] = blob.Hash(content), err
+			return c.afterRead(groupCtx, err)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, info := range infos {
 		id, parseErr := blob.ParseID(info.Name)
-		switch {
+		switch err := errs[i]; {
 		case errors.Is(err, backend.ErrNotExist): // removed meanwhile
 		case parseErr != nil || errors.Is(err, backend.ErrTooBig):
 			c.report.error("key file cannot be read: %w; keep another key and replace this one", errors.Join(err, parseErr))
 		case err != nil:
 			c.report.unread("key/%s could not be read: %w; %s", id.Short(), err, unreadAdvice)
-		case blob.Hash(content) != id:
+		case hashes[i] != id:
 			c.report.error("key/%s: content does not match its name; its password opens the repository no more: `vitrine key add` makes a new one for it, and `vitrine key remove %s` takes this one away", id.Short(), id.Short())
 		}
 	}
