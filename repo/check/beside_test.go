@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"vitrine/repo"
@@ -27,6 +28,7 @@ func TestPruneMeanwhile(t *testing.T) {
 	whole.change(backend.File{Kind: backend.Snapshot, Name: whole.first.String()}, gone)
 	for i := 0; ; i++ {
 		s := whole.clone(t)
+		var mu sync.Mutex // guards pruned and calls
 		pruned, calls := "", 0
 		be := fault.New(s.be, nil)
 		r, err := repo.Open(t.Context(), be, repo.Options{Password: []byte(repotest.Password)})
@@ -37,6 +39,8 @@ func TestPruneMeanwhile(t *testing.T) {
 			if c.File.Kind != backend.Index && (c.File.Kind != backend.Pack || c.Op != fault.List) {
 				return fault.Fault{}
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if calls++; calls == i+1 {
 				pruned = fmt.Sprint(c)
 				before := s.files(backend.Index)
