@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vitrine/repo/backend"
@@ -24,29 +25,52 @@ type KeyInfo struct {
 	Username, Hostname string // who made it, and where
 }
 
+// keysTogether is how many key files Keys reads at a time.
+const keysTogether = 8
+
 // Keys lists the keys of the repository, in the order of their IDs. When some cannot be read the
-// others are returned together with an error that names each of the bad ones.
+// others are returned together with an error that names each of the bad ones. A store that has not answered for several is
+// not asked for the rest.
 func (r *Repository) Keys(ctx context.Context) ([]KeyInfo, error) {
 	files, err := r.ListFiles(ctx, backend.Key)
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(files, func(a, b backend.Info) int { return strings.Compare(a.Name, b.Name) })
+	var ids []blob.ID
+	for _, file := range files {
+		if id, err := blob.ParseID(file.Name); err == nil { // else it is no key: restic does not see it either
+			ids = append(ids, id)
+		}
+	}
 	var keys []KeyInfo
 	var errs []error
-	for _, file := range files {
-		id, err := blob.ParseID(file.Name)
-		if err != nil {
-			continue // no key: restic does not see it either
+	for len(ids) > 0 {
+		n := min(keysTogether, len(ids))
+		var infos [keysTogether]KeyInfo
+		var failed [keysTogether]error
+		var reads sync.WaitGroup
+		for i, id := range ids[:n] {
+			reads.Go(func() { infos[i], failed[i] = r.keyInfo(ctx, id) })
 		}
-		info, err := r.keyInfo(ctx, id)
-		switch {
-		case err == nil:
-			keys = append(keys, info)
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case !errors.Is(err, backend.ErrNotExist): // else it was removed since it was listed
-			errs = append(errs, fmt.Errorf("key/%s: %w", id.Short(), err))
+		reads.Wait()
+		away := 0
+		for i, err := range failed[:n] {
+			switch {
+			case err == nil:
+				keys = append(keys, infos[i])
+			case ctx.Err() != nil:
+				return nil, ctx.Err()
+			case !errors.Is(err, backend.ErrNotExist): // else it was removed since it was listed
+				errs = append(errs, fmt.Errorf("key/%s: %w", ids[i].Short(), err))
+			}
+			if errors.Is(err, backend.ErrAway) {
+				away++
+			}
+		}
+		if ids = ids[n:]; away == n && len(ids) > 0 {
+			errs = append(errs, fmt.Errorf("%d more keys are not asked for", len(ids)))
+			break
 		}
 	}
 	return keys, errors.Join(errs...)

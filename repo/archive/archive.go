@@ -108,7 +108,7 @@ const (
 
 // Item is a file, directory or other entry that is done.
 type Item struct {
-	Dir, Name string // Dir is the absolute path on disk of the directory it is in; "" at the root
+	Dir, Name string // Dir is the absolute path on disk of the directory it is in; "" for a stream at the root
 	Type      snapshot.NodeType
 	Change    Change
 	SizeBytes uint64 // files: their length

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"path/filepath"
 	"sync"
 
 	"vitrine/repo/blob"
@@ -157,7 +158,7 @@ func (r *run) saveDir(ctx context.Context, d *dir) (*dir, error) {
 	}
 	n := &d.node
 	n.Subtree = &saved.ID
-	it.Dir, it.Name = d.up.abs, n.Name
+	it.Dir, it.Name = filepath.Dir(d.abs), filepath.Base(d.abs)
 	it.Change = change(n, r.parent.find(ctx, d.up.old, n.Name))
 	c.dirs[it.Change]++
 	r.rep.Done(it)

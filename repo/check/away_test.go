@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"vitrine/repo"
 	"vitrine/repo/backend"
@@ -136,6 +138,45 @@ func TestSilent(t *testing.T) {
 			t.Errorf("away from %v files on: %d of %d were asked for, %+v, %v", kind, n, files, res, err)
 		}
 	}
+}
+
+// TestSilentKeys: key files are read several at a time, and not all are waited for in vain.
+func TestSilentKeys(t *testing.T) {
+	s := newSample(t, 2)
+	hint := s.files(backend.Key)[0].Name
+	for i := range 60 {
+		content := fmt.Appendf(nil, "key %d", i)
+		if err := s.be.Save(t.Context(), backend.File{Kind: backend.Key, Name: blob.Hash(content).String()}, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	be := fault.New(s.be, nil)
+	r, err := repo.Open(t.Context(), be, repo.Options{Password: []byte(repotest.Password), KeyHint: hint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		be.SetPlan(func(c fault.Call) fault.Fault {
+			if c.File.Kind != backend.Key || c.Op == fault.List {
+				return fault.Fault{}
+			}
+			calls.Add(1)
+			time.Sleep(time.Minute)
+			return fault.Fault{Mode: fault.Before, Err: backend.Classed(backend.ErrAway, errors.New("no answer"))}
+		})
+		began := time.Now()
+		_, err := check.Run(t.Context(), r, check.Options{}, &found{})
+		if took := time.Since(began); !errors.Is(err, backend.ErrAway) || calls.Load() > 8+2*int64(runtime.GOMAXPROCS(0)) || took > 8*time.Minute {
+			t.Errorf("%d keys were asked for in %v: %v", calls.Load(), took, err)
+		}
+		calls.Store(0)
+		began = time.Now()
+		_, err = r.Keys(t.Context())
+		if took := time.Since(began); !errors.Is(err, backend.ErrAway) || calls.Load() > 16 || took > 2*time.Minute {
+			t.Errorf("list: %d keys were asked for in %v: %v", calls.Load(), took, err)
+		}
+	})
 }
 
 // checkAway checks with a store that does not answer the reads that are chosen, by their number, of those of a kind. It

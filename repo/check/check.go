@@ -46,6 +46,9 @@ type Options struct {
 	Only func(*snapshot.Snapshot) bool
 	// Unused counts the blobs that no snapshot needs. It needs a check of all snapshots.
 	Unused bool
+	// Each tells of every blob and file that is lost. Without it one error stands for all blobs of a pack, and of the
+	// files that lack something of it the first are named.
+	Each bool
 }
 
 // run is one check.
@@ -77,7 +80,7 @@ type root struct {
 // not go on; what it found is in Result and was told to rep.
 func Run(ctx context.Context, r *repo.Repository, o Options, rep Reporter) (Result, error) {
 	c := &run{r: r, be: r.Backend(), damaged: map[blobtable.Entry]bool{}}
-	c.report = &report{to: rep, res: &c.res}
+	c.report = &report{to: rep, res: &c.res, each: o.Each, files: map[blob.ID]int{}}
 	err := c.run(ctx, o)
 	return c.res, err
 }
@@ -99,9 +102,7 @@ func (c *run) run(ctx context.Context, o Options) error {
 	if err := c.checkIndex(ctx); err != nil {
 		return err
 	}
-	if err := c.checkPacks(ctx); err != nil {
-		return err
-	}
+	c.checkPacks()
 	if o.Unused || o.Only != nil {
 		c.table.TrackUse()
 	}
@@ -189,19 +190,31 @@ func (c *run) checkKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, info := range infos {
-		content, err := c.be.ReadAll(ctx, backend.File{Kind: backend.Key, Name: info.Name}, maxKeyBytes)
-		if ended(ctx) != nil {
-			return ended(ctx)
-		}
+	hashes, errs := make([]blob.ID, len(infos)), make([]error, len(infos))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for i, info := range infos {
+		group.Go(func() error {
+			if err := ended(groupCtx); err != nil {
+				return err
+			}
+			content, err := c.be.ReadAll(groupCtx, backend.File{Kind: backend.Key, Name: info.Name}, maxKeyBytes)
+			hashes[i], errs[i] = blob.Hash(content), err
+			return c.afterRead(groupCtx, err)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, info := range infos {
 		id, parseErr := blob.ParseID(info.Name)
-		switch {
+		switch err := errs[i]; {
 		case errors.Is(err, backend.ErrNotExist): // removed meanwhile
 		case parseErr != nil || errors.Is(err, backend.ErrTooBig):
 			c.report.error("key file cannot be read: %w; keep another key and replace this one", errors.Join(err, parseErr))
 		case err != nil:
 			c.report.unread("key/%s could not be read: %w; %s", id.Short(), err, unreadAdvice)
-		case blob.Hash(content) != id:
+		case hashes[i] != id:
 			c.report.error("key/%s: content does not match its name; its password opens the repository no more: `vitrine key add` makes a new one for it, and `vitrine key remove %s` takes this one away", id.Short(), id.Short())
 		}
 	}
@@ -289,38 +302,82 @@ func (c *run) loadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot,
 	return sn, nil
 }
 
-// checkIndex fills the table.
+// indexTries bounds how often the index is loaded while others change it.
+const indexTries = 5
+
+// checkIndex fills the table and lists the packs. Without a lock a prune may go on meanwhile: when something is missing and an
+// index file was removed since they were listed, both are done again.
 func (c *run) checkIndex(ctx context.Context) error {
+	for try := 1; ; try++ {
+		infos, errs, err := c.loadIndex(ctx)
+		if err != nil {
+			return err
+		}
+		missing := slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, backend.ErrNotExist) })
+		if !slices.ContainsFunc(errs, isUnread) {
+			if missing, err = c.listPacks(ctx); err != nil {
+				return err
+			}
+		}
+		if missing && try < indexTries {
+			changed, err := c.indexChanged(ctx, infos)
+			if err != nil {
+				return err
+			}
+			if changed {
+				c.table, c.orphans, c.orphanBytes = blobtable.Table{}, nil, 0
+				continue
+			}
+		}
+		return c.tellIndex(infos, errs)
+	}
+}
+
+// isUnread reports whether an error says that a file could not be read, and nothing of its content.
+func isUnread(err error) bool { return err != nil && !errors.Is(err, repo.ErrCorrupt) }
+
+// indexChanged reports whether one of the index files was removed since.
+func (c *run) indexChanged(ctx context.Context, since []backend.Info) (bool, error) {
+	now, err := c.r.IndexFiles(ctx)
+	return slices.ContainsFunc(since, func(old backend.Info) bool {
+		return !slices.ContainsFunc(now, func(info backend.Info) bool { return info.Name == old.Name })
+	}), err
+}
+
+// tellIndex tells of the index files that could not be read.
+func (c *run) tellIndex(infos []backend.Info, errs []error) error {
+	unread := 0
+	for i, err := range errs {
+		switch {
+		case isUnread(err):
+			c.report.unread("index/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
+			unread++
+		case err != nil:
+			c.report.index("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
+		}
+	}
+	if unread > 0 {
+		return fmt.Errorf("%s could not be read, and what only they list would look lost: nothing more is checked", count(unread, "index file"))
+	}
+	c.res.IndexFiles = len(infos)
+	c.res.DuplicateBlobs = c.table.Duplicates()
+	c.res.DataBlobs, c.res.TreeBlobs = c.table.Distinct(blob.Data), c.table.Distinct(blob.Tree)
+	return nil
+}
+
+// loadIndex reads all index files that are there.
+func (c *run) loadIndex(ctx context.Context) ([]backend.Info, []error, error) {
 	infos, err := c.r.IndexFiles(ctx)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	errs := make([]error, len(infos))
 	err = c.each(ctx, Index, infos, func(ctx context.Context, i int, id blob.ID) error {
 		errs[i] = c.r.LoadIndexFile(ctx, id, c.table.Adder(nil))
 		return c.afterRead(ctx, errs[i])
 	})
-	if err != nil {
-		return err
-	}
-	unread := 0
-	for i, err := range errs {
-		switch {
-		case errors.Is(err, repo.ErrCorrupt):
-			c.report.index("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
-		case err != nil:
-			c.report.unread("index/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
-			unread++
-		}
-	}
-	if unread > 0 {
-		return fmt.Errorf("%s could not be read, and what only they list would look lost: nothing more is checked", count(unread, "index file"))
-	}
 	c.table.Sort()
-	c.res.IndexFiles = len(infos)
-	c.res.DuplicateBlobs = c.table.Duplicates()
-	c.res.DataBlobs, c.res.TreeBlobs = c.table.Distinct(blob.Data), c.table.Distinct(blob.Tree)
-	return nil
+	return infos, errs, err
 }
 
 // countUnused counts what no snapshot needs.

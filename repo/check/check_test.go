@@ -37,6 +37,7 @@ func (f *found) Progress(phase check.Phase, done, total int64) {
 func run(t *testing.T, r *repo.Repository, o check.Options) (check.Result, *found) {
 	t.Helper()
 	f := &found{}
+	o.Each = true
 	res, err := check.Run(t.Context(), r, o, f)
 	if err != nil {
 		t.Fatal(err)

@@ -129,16 +129,32 @@ func (d *dataReader) tellUnread(p candidate, err error) {
 	d.addDamage(p.no, d.indexed(p.no))
 }
 
-// checkBlobs decodes the blobs of a pack; tell hears of those that are damaged.
+// checkBlobs decodes the blobs of a pack; tell hears of those that are damaged, of the first only unless all are wanted.
+// For those that are beyond its end its length stands, which was told before.
 func (d *dataReader) checkBlobs(p candidate, entries []blob.Entry, content []byte, tell func(format string, args ...any)) {
 	var inside, bad []blob.Entry
+	var first error
+	missing := 0
+	damaged := func(e blob.Entry, err error) {
+		if bad = append(bad, e); len(bad) == 1 {
+			first = err
+		}
+		if d.report.each {
+			tell("%w; %s", err, restoreAdvice)
+		}
+	}
 	for _, e := range entries {
-		if end := int64(e.OffsetBytes) + int64(e.LengthBytes); end > int64(len(content)) {
-			tell("pack/%s: %v at %d+%d is beyond its end; %s", p.id.Short(), e.Handle, e.OffsetBytes, e.LengthBytes, restoreAdvice)
-			bad = append(bad, e)
+		if end := int64(e.OffsetBytes) + int64(e.LengthBytes); end <= int64(len(content)) {
+			inside = append(inside, e)
 			continue
 		}
-		inside = append(inside, e)
+		missing++ // what the pack holds was asked before, and the files that need it were named
+		if d.report.each {
+			tell("pack/%s: %v at %d+%d is beyond its end; %s", p.id.Short(), e.Handle, e.OffsetBytes, e.LengthBytes, restoreAdvice)
+		}
+	}
+	if !d.report.each {
+		d.report.more(missing)
 	}
 	var batch []repo.Decoding // its buffers are used again
 	for len(inside) > 0 {
@@ -155,11 +171,18 @@ func (d *dataReader) checkBlobs(p candidate, entries []blob.Entry, content []byt
 		d.r.DecodeBlobs(batch)
 		for i := range batch {
 			if err := batch[i].Err; err != nil {
-				tell("%w; %s", err, restoreAdvice)
-				bad = append(bad, batch[i].Entry)
+				damaged(batch[i].Entry, err)
 			}
 		}
 		inside = inside[n:]
+	}
+	switch {
+	case d.report.each || len(bad) == 0:
+	case len(bad) == 1:
+		tell("%w; %s", first, restoreAdvice)
+	default:
+		tell("pack/%s: %d of its %s are damaged, the first: %w; %s", p.id.Short(), len(bad), count(len(entries), "blob"), first, restoreAdvice)
+		d.report.more(len(bad) - 1)
 	}
 	d.addDamage(p.no, bad)
 }

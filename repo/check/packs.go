@@ -11,12 +11,11 @@ import (
 	"vitrine/repo/blobtable"
 )
 
-// checkPacks compares the packs of the index with those that are there.
-func (c *run) checkPacks(ctx context.Context) error {
-	packs := c.table.Packs()
-	total := int64(len(packs))
+// listPacks finds out which packs of the index are there, and which are in no index. It reports whether one is missing.
+func (c *run) listPacks(ctx context.Context) (missing bool, err error) {
+	total := int64(len(c.table.Packs()))
 	c.report.begin(Packs, total)
-	err := c.be.List(ctx, backend.Pack, func(info backend.Info) error {
+	err = c.be.List(ctx, backend.Pack, func(info backend.Info) error {
 		id, err := blob.ParseID(info.Name)
 		if err != nil {
 			return err
@@ -29,15 +28,19 @@ func (c *run) checkPacks(ctx context.Context) error {
 		c.orphanBytes += info.SizeBytes
 		return nil
 	})
-	if err != nil {
-		return err
-	}
 	c.table.DropNames()
+	return slices.ContainsFunc(c.table.Packs(), func(p blobtable.Pack) bool { return p.SizeBytes < 0 }), err
+}
+
+// checkPacks compares the packs of the index with those that are there.
+func (c *run) checkPacks() {
+	packs := c.table.Packs()
 	c.res.Packs, c.res.OrphanPacks = len(packs), len(c.orphans)
 
+	beyond := c.countBeyond(packs)
 	var mixed []blob.ID
 	for _, p := range inOrder(packs) {
-		c.checkPack(p)
+		c.checkPack(p, beyond[p])
 		c.res.PackBytes += max(0, p.SizeBytes)
 		if p.Mixed() && c.r.Config().Version >= 2 {
 			mixed = append(mixed, p.ID)
@@ -46,7 +49,6 @@ func (c *run) checkPacks(ctx context.Context) error {
 	if len(mixed) > 0 {
 		c.report.hint("data and trees together in %s, as old clients wrote them; prune can rewrite them", some(mixed))
 	}
-	return nil
 }
 
 // tellOrphans tells of the packs that no index file lists, once it is known whether something is missing that may be in
@@ -74,14 +76,33 @@ func inOrder(packs []blobtable.Pack) []*blobtable.Pack {
 	return list
 }
 
-func (c *run) checkPack(p *blobtable.Pack) {
+// countBeyond counts the blobs of which packs that are too short have not all.
+func (c *run) countBeyond(packs []blobtable.Pack) map[*blobtable.Pack]int {
+	beyond := map[*blobtable.Pack]int{}
+	if !slices.ContainsFunc(packs, func(p blobtable.Pack) bool { return p.SizeBytes >= 0 && p.SizeBytes < p.WantBytes() }) {
+		return beyond
+	}
+	c.table.All(func(_ blob.Handle, e *blobtable.Entry, _ int) {
+		if p := &packs[e.Pack]; !p.Holds(e) {
+			beyond[p]++
+		}
+	})
+	return beyond
+}
+
+// checkPack looks at the length of a pack; beyond blobs are not in it as a whole.
+func (c *run) checkPack(p *blobtable.Pack, beyond int) {
 	switch {
 	case p.SizeBytes < 0:
 		c.report.index("pack/%s is missing, and with it %s; put the file back from a copy of the repository, or rebuild the index and back up the same files again",
 			p.ID.Short(), count(p.Blobs, "blob"))
 	case p.SizeBytes < p.WantBytes():
-		c.report.broken(p.ID, "pack/%s has %d bytes, the index makes it %d; put the file back from a copy of the repository",
-			p.ID.Short(), p.SizeBytes, p.WantBytes())
+		what := ""
+		if beyond > 0 {
+			what = fmt.Sprintf(": %d of its %s are not in it", beyond, count(p.Blobs, "blob"))
+		}
+		c.report.broken(p.ID, "pack/%s has %d bytes, the index makes it %d%s; put the file back from a copy of the repository",
+			p.ID.Short(), p.SizeBytes, p.WantBytes(), what)
 	case p.SizeBytes > p.WantBytes():
 		c.report.index("pack/%s has %d bytes, the index makes it %d; put the file back from a copy of the repository, or rebuild the index from the packs",
 			p.ID.Short(), p.SizeBytes, p.WantBytes())

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -34,6 +35,7 @@ type Reporter interface {
 type Result struct {
 	Errors, Hints            int
 	Unread                   int // of Errors, what could not be read and may be sound
+	Untold                   int // of Errors, those that others stand for
 	Snapshots, IndexFiles    int
 	Trees, Files             int64 // tree blobs that were visited, file nodes in them
 	DataBlobs, TreeBlobs     int64 // in the index, each counted once
@@ -56,10 +58,59 @@ type Result struct {
 
 // report passes findings on, one at a time, and counts them.
 type report struct {
-	mu   sync.Mutex // guards res.Errors, Unread, Hints, BrokenPacks and IndexDamaged, and done; is held while to is called
-	to   Reporter
-	res  *Result
-	done int64 // in the present phase
+	each  bool       // Options.Each
+	mu    sync.Mutex // guards the counters of res, BrokenPacks and IndexDamaged, and the fields below; is held while to is called
+	to    Reporter
+	res   *Result
+	done  int64           // in the present phase
+	files map[blob.ID]int // by pack: files that lack something of it; zero: something that is in no index
+}
+
+// namedFiles is how many of the files that lack something of one pack are named without Options.Each.
+const namedFiles = 10
+
+// file is error about a file that lacks something of a pack.
+func (r *report) file(pack blob.ID, format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.res.Errors++
+	if r.files[pack]++; r.files[pack] > namedFiles && !r.each {
+		r.res.Untold++
+		return
+	}
+	r.to.Error(fmt.Errorf(format, args...))
+}
+
+// otherFiles tells how many files were not named.
+func (r *report) otherFiles() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.each {
+		return
+	}
+	for _, pack := range slices.SortedFunc(maps.Keys(r.files), blob.ID.Compare) {
+		n := r.files[pack] - namedFiles
+		if n <= 0 {
+			continue
+		}
+		files, where := "1 more file lacks", "is in no index"
+		if n > 1 {
+			files = fmt.Sprintf("%d more files lack", n)
+		}
+		if !pack.IsZero() {
+			where = "was in pack/" + pack.Short()
+		}
+		r.to.Error(fmt.Errorf("%s what %s; `vitrine check -v` names all", files, where))
+	}
+	clear(r.files)
+}
+
+// more counts errors for which one stands that was told.
+func (r *report) more(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.res.Errors += n
+	r.res.Untold += n
 }
 
 func (r *report) error(format string, args ...any) {

@@ -26,6 +26,7 @@ type finding struct {
 	err    error
 	hint   bool
 	lost   bool     // the file lacks content
+	in     blob.ID  // the pack that had the first of it; zero when that is in no index
 	pack   *blob.ID // whose bytes are wrong
 	unread bool     // a copy could not be asked for, and may be sound
 }
@@ -42,6 +43,7 @@ type treeReport struct {
 func (c *run) checkTrees(ctx context.Context) error {
 	c.report.begin(Trees, 0)
 	p := c.newPaths()
+	defer c.report.otherFiles()
 	return c.walk(ctx, p, c.inspect, func(tree walk.Tree[treeReport]) error {
 		c.res.Trees++
 		c.res.Files += int64(tree.Loaded.files)
@@ -61,6 +63,8 @@ func (c *run) checkTrees(ctx context.Context) error {
 				c.report.unread("%s: %w", where, f.err)
 			case f.pack != nil:
 				c.report.broken(*f.pack, "%s: %w", where, f.err)
+			case f.lost:
+				c.report.file(f.in, "%s: %w", where, f.err)
 			default:
 				c.report.error("%s: %w", where, f.err)
 			}
@@ -178,8 +182,8 @@ func (c *run) inspect(nodes []snapshot.Node) treeReport {
 		switch n.Type {
 		case snapshot.File:
 			report.files++
-			if err := c.inspectFile(n, bad); err != nil {
-				report.findings = append(report.findings, finding{name: n.Name, err: fmt.Errorf("%w; %s", err, fileAdvice), lost: true})
+			if in, err := c.inspectFile(n, bad); err != nil {
+				report.findings = append(report.findings, finding{name: n.Name, err: fmt.Errorf("%w; %s", err, fileAdvice), lost: true, in: in})
 			}
 		case snapshot.Dir:
 			if n.Subtree == nil {
@@ -200,11 +204,11 @@ func (c *run) inspect(nodes []snapshot.Node) treeReport {
 	return report
 }
 
-// inspectFile returns what the file lacks.
-func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, args ...any)) error {
+// inspectFile returns what the file lacks as an error, and the pack that had the first of it.
+func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, args ...any)) (in blob.ID, missing error) {
 	if n.Content == nil {
 		bad(false, "the file has no list of blobs; back it up again")
-		return nil
+		return in, nil
 	}
 	var bytes uint64
 	var lost int
@@ -217,7 +221,7 @@ func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, a
 		if err := c.anyThere(h, copies); err != nil {
 			lost++
 			if firstLost == nil {
-				firstLost = err
+				firstLost, in = err, c.packOf(copies)
 			}
 		}
 		known = known && len(copies) > 0
@@ -233,9 +237,17 @@ func (c *run) inspectFile(n *snapshot.Node, bad func(hint bool, format string, a
 		bad(true, "the file is noted with %d bytes, its content has %d: it changed while it was backed up", n.Size, bytes)
 	}
 	if lost > 0 {
-		return lostChunks(lost, len(n.Content), firstLost)
+		return in, lostChunks(lost, len(n.Content), firstLost)
 	}
-	return nil
+	return in, nil
+}
+
+// packOf returns the pack of the first copy, zero when there is none.
+func (c *run) packOf(copies []blobtable.Entry) (pack blob.ID) {
+	if len(copies) > 0 {
+		pack = c.table.Packs()[copies[0].Pack].ID
+	}
+	return pack
 }
 
 // fileAdvice ends the messages about files.
@@ -258,18 +270,19 @@ func (c *run) inspectLost(nodes []snapshot.Node) treeReport {
 		}
 		lost := 0
 		var firstLost error
+		var in blob.ID
 		for _, id := range n.Content {
 			h := blob.Handle{Type: blob.Data, ID: id}
 			copies, _ := c.table.Lookup(h)
 			if err := c.anyThere(h, copies); err != nil && c.anyDamaged(copies) {
 				lost++
 				if firstLost == nil {
-					firstLost = err
+					firstLost, in = err, c.packOf(copies)
 				}
 			}
 		}
 		if lost > 0 {
-			report.findings = append(report.findings, finding{name: n.Name, err: lostChunks(lost, len(n.Content), firstLost)})
+			report.findings = append(report.findings, finding{name: n.Name, err: lostChunks(lost, len(n.Content), firstLost), in: in})
 		}
 	}
 	return report
@@ -290,12 +303,13 @@ func (c *run) nameLostFiles(ctx context.Context) error {
 		return nil
 	}
 	p := c.newPaths()
+	defer c.report.otherFiles()
 	return c.walk(ctx, p, c.inspectLost, func(tree walk.Tree[treeReport]) error {
 		for _, f := range tree.Loaded.findings {
 			switch {
 			case f.name != "":
 				c.res.LostFiles = true
-				c.report.error("%s: %w; %s", p.path(ctx, tree.N, f.name), f.err, fileAdvice)
+				c.report.file(f.in, "%s: %w; %s", p.path(ctx, tree.N, f.name), f.err, fileAdvice)
 			case f.unread && tree.Loaded.lost: // it could be read before
 				c.report.unread("%s: which files below are lost is not known: %w", p.path(ctx, tree.N, ""), f.err)
 			}

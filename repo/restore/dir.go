@@ -64,14 +64,23 @@ func (d *dir) open() error {
 	}
 	if d.up.absent {
 		d.absent = true
+		d.countWay()
 		return nil
 	}
 	if d.err = d.make(); d.err != nil {
 		d.run.failed(d.path(), fmt.Errorf("make the directory: %w", d.err))
 		return d.err
 	}
+	d.countWay()
 	d.cleanOnce()
 	return nil
+}
+
+// countWay counts it when it is made only to hold what is selected.
+func (d *dir) countWay() {
+	if !d.selected && (d.fresh || d.absent) {
+		d.ways.Add(1)
+	}
 }
 
 // make is open without those above.
@@ -162,7 +171,7 @@ func (d *dir) entryDone(ctx context.Context) {
 	if d.left.Add(-1) > 0 || d.up == nil {
 		return
 	}
-	if (d.selected || d.fresh) && d.err == nil && ctx.Err() == nil { // one that was made to hold what is selected, too
+	if (d.selected || d.fresh || d.absent && d.opened) && d.err == nil && ctx.Err() == nil { // one that was made to hold what is selected, too
 		d.finish()
 	}
 	if d.opened {

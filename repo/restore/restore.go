@@ -150,6 +150,7 @@ type run struct {
 	mark  string        // of this run, in the temporary names
 
 	jobs chan []part
+	ways atomic.Uint64 // directories that are made only to hold what is selected
 
 	noXattrs sync.Once // the file system of the target has none: told once
 
@@ -202,7 +203,8 @@ func (r *run) openTarget() error {
 // write walks and writes.
 func (r *run) write(ctx context.Context) error {
 	var counting, workers sync.WaitGroup
-	counting.Go(func() { r.count(ctx) })
+	var entries, sizeBytes uint64
+	counting.Go(func() { entries, sizeBytes = r.count(ctx) })
 	for range r.Workers {
 		workers.Go(func() {
 			var buf []byte
@@ -219,6 +221,7 @@ func (r *run) write(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	r.Reporter.Total(entries+r.ways.Load(), sizeBytes, true)
 	return nil
 }
 

@@ -344,7 +344,13 @@ func TestSelect(t *testing.T) {
 				}
 			}
 			target := t.TempDir()
-			restored(t, r, restore.Options{Tree: tree, Target: target, Select: s})
+			all := uint64(len(test.want)) // with the directories above what is selected
+			for _, dry := range []bool{true, false} {
+				res, rec := restored(t, r, restore.Options{Tree: tree, Target: target, Select: s, DryRun: dry})
+				if res.Restored != all || rec.total[0] != all || !rec.final {
+					t.Errorf("dry run %v: restored %d of %d entries, want %d", dry, res.Restored, rec.total[0], all)
+				}
+			}
 			var names []string
 			for name := range seen(t, target) {
 				names = append(names, name)

@@ -35,9 +35,8 @@ func (r *run) load(ctx context.Context, id *blob.ID) *walk.Coming {
 	return walk.Load(r.store.LoadTree).Start(ctx, id)
 }
 
-// count finds out how much there is to do.
-func (r *run) count(ctx context.Context) {
-	var entries, sizeBytes uint64
+// count finds out how much is selected. The directories above that are missing in the target are counted as they are made.
+func (r *run) count(ctx context.Context) (entries, sizeBytes uint64) {
 	var visit func(n *snapshot.Node, at spot, tree *walk.Coming)
 	visit = func(n *snapshot.Node, at spot, tree *walk.Coming) {
 		if tree == nil || r.Select.selects(at) {
@@ -53,14 +52,15 @@ func (r *run) count(ctx context.Context) {
 		if err != nil {
 			return // the walk that writes will say so
 		}
-		r.Reporter.Total(entries, sizeBytes, false)
+		r.Reporter.Total(entries+r.ways.Load(), sizeBytes, false)
 		r.entries(ctx, nodes, at, visit)
 	}
 	nodes, _ := r.load(ctx, &r.Tree).Wait()
 	r.entries(ctx, nodes, r.Select.root(), visit)
 	if ctx.Err() == nil {
-		r.Reporter.Total(entries, sizeBytes, true)
+		r.Reporter.Total(entries+r.ways.Load(), sizeBytes, true)
 	}
+	return entries, sizeBytes
 }
 
 // walker makes what is no file, and deals the files out.

@@ -52,6 +52,12 @@ type cacheJSON struct {
 	Size     *int64    `json:"size,omitempty"` // bytes; none with --no-size
 }
 
+// cleanupSummary is the message of `cache --cleanup --json`.
+type cleanupSummary struct {
+	MessageType string `json:"message_type"` // summary
+	Removed     int    `json:"removed_caches"`
+}
+
 func (a *app) runCache(o cacheOptions) error {
 	switch {
 	case a.global.noCache:
@@ -68,6 +74,9 @@ func (a *app) runCache(o cacheOptions) error {
 	maxAge := time.Duration(o.maxAgeDays) * 24 * time.Hour
 	if o.cleanup || a.global.cleanupCache {
 		removed, err := wiring.RemoveOldCaches(base, maxAge)
+		if a.print.JSONMode() && err == nil {
+			a.print.Message(cleanupSummary{"summary", removed})
+		}
 		a.print.Line("removed %s below %s", progress.Count(removed, "old cache"), wiring.CacheTop(base))
 		return err
 	}

@@ -182,7 +182,7 @@ func catBlob(ctx context.Context, r *repo.Repository, spec string) ([]byte, erro
 			return plain, err
 		}
 	}
-	return nil, fmt.Errorf("blob %s: %w", spec, repo.ErrBlobMissing)
+	return nil, fmt.Errorf("blob %s: %v", spec, repo.ErrBlobMissing) // not of its class: nobody has said that it must be there
 }
 
 // catTree prints the tree of a directory of a snapshot, or the tree with an ID.

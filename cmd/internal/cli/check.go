@@ -32,6 +32,7 @@ func newCheck(a *app) *cobra.Command {
 		Long: `Checks that every snapshot can be read: index and packs fit together, every tree is
 sound, and every blob it needs is there. --read-data also reads all data and verifies it.
 A check runs beside backups and mounts; it always reads the repository itself, never a cache.
+Of the files that need something of one damaged pack the first are named, and all with -v or --json.
 What cannot be read because the store does not answer or denies it is named as such, and is no damage.
 
 With filters or the IDs of snapshots (or "latest"), only their trees are checked, and only their data is read.`,
@@ -65,7 +66,7 @@ func (a *app) runCheck(ctx context.Context, o checkOptions, ids []string) error 
 		lock = withoutLock
 	}
 	err = lock(ctx, r, false, func(ctx context.Context) error {
-		co := check.Options{ReadData: o.readData, Subset: o.subset, Unused: o.unused}
+		co := check.Options{ReadData: o.readData, Subset: o.subset, Unused: o.unused, Each: a.print.JSONMode() || a.print.Verbose() > 0}
 		if co.Only, err = a.chosen(ctx, r, o.filter(), ids); err != nil {
 			return err
 		}
@@ -86,7 +87,11 @@ func (a *app) runCheck(ctx context.Context, o checkOptions, ids []string) error 
 func checkFailed(res check.Result) error {
 	damage := res.Errors - res.Unread
 	unread := fmt.Sprintf("%s of it could not be read, named above, and may be sound: check again", progress.Count(res.Unread, "part"))
-	contains := fmt.Sprintf("the repository contains %s, named above", progress.Count(damage, "error"))
+	named := "named above"
+	if res.Untold > 0 {
+		named = "the first of them named above (all with -v)"
+	}
+	contains := fmt.Sprintf("the repository contains %s, %s", progress.Count(damage, "error"), named)
 	switch {
 	case res.Errors == 0:
 		return nil

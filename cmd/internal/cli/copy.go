@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,8 +85,11 @@ func (a *app) copySnapshots(ctx context.Context, src, dst *repo.Repository, o co
 	}
 	show.Finish(stats)
 	if stats.Failed > 0 {
-		err = fmt.Errorf("%s could not be copied whole, so they are left out; `vitrine check` of the repository to copy from tells what is damaged",
-			progress.Count(stats.Failed, "snapshot"))
+		advice := "`vitrine check` of the repository to copy from tells what is damaged"
+		if show.Missing() {
+			advice = "in the repository to copy from, " + strings.TrimPrefix(missingAdvice, "; ")
+		}
+		err = fmt.Errorf("%s could not be copied whole, so they are left out; %s", progress.Count(stats.Failed, "snapshot"), advice)
 	}
 	return errors.Join(err, damaged)
 }

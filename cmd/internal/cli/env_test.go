@@ -107,6 +107,10 @@ func TestGlobalFlagErrors(t *testing.T) {
 		{nil, []string{"snapshot"}, `unknown command "snapshot", did you mean "snapshots"?`},
 		{nil, []string{"bakup"}, `did you mean "backup"?`},
 		{nil, []string{"xyzzy"}, `unknown command "xyzzy"; see`},
+		{nil, []string{"nope"}, `unknown command "nope"; see`},
+		{nil, []string{"hlep"}, `did you mean "help"?`},
+		{nil, []string{"resotre"}, `did you mean "restore"?`},
+		{nil, []string{"snapshts"}, `did you mean "snapshots"?`},
 		{nil, []string{"backup", "--exlude", "x"}, `did you mean "--exclude"?`},
 		{nil, []string{"snapshots", "--bogus"}, "unknown flag: --bogus; see `vitrine snapshots --help`"},
 		{nil, []string{"snapshots", "--latest", "many"}, "--latest \"many\": write a whole number; see `vitrine snapshots --help`"},
@@ -122,7 +126,7 @@ func TestDistance(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		want int
-	}{{"", "", 0}, {"ab", "", 2}, {"", "abc", 3}, {"bakup", "backup", 1}, {"sitting", "kitten", 3}, {"ls", "list", 2}} {
+	}{{"", "", 0}, {"ab", "", 2}, {"", "abc", 3}, {"bakup", "backup", 1}, {"sitting", "kitten", 3}, {"ls", "list", 2}, {"hlep", "help", 1}, {"abcd", "badc", 2}} {
 		if got := distance(c.a, c.b); got != c.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
 		}

@@ -48,8 +48,15 @@ func classify(ctx context.Context, err error) (code int, message string) {
 	default:
 		code = exitError
 	}
-	return code, "Fatal: " + err.Error()
+	message = "Fatal: " + err.Error()
+	if errors.Is(err, repo.ErrBlobMissing) && !strings.Contains(message, "`vitrine ") { // else it says what to do already
+		message += missingAdvice
+	}
+	return code, message
 }
+
+// missingAdvice ends the last line when something was in no index.
+const missingAdvice = "; `vitrine repair index` finds what packs still have, and `vitrine repair snapshots` then takes what stays lost out of the snapshots"
 
 // exitMessage is the last line of a failed command under --json, on standard error.
 type exitMessage struct {

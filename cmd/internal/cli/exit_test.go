@@ -24,6 +24,8 @@ func TestClassify(t *testing.T) {
 		{stopped, nil, 0, ""},
 		{t.Context(), errors.New("x"), 1, "Fatal: x"},
 		{t.Context(), fmt.Errorf("open: %w 3", repo.ErrVersion), 1, "Fatal: open"},
+		{t.Context(), fmt.Errorf("load tree/1: %w", repo.ErrBlobMissing), 1, "Fatal: load tree/1: blob is in no index; `vitrine repair index` "},
+		{t.Context(), fmt.Errorf("tree/1: %w; see `vitrine check`", repo.ErrBlobMissing), 1, "index; see `vitrine check`"},
 		{t.Context(), errIncomplete, 3, "Warning: "},
 		{t.Context(), errors.Join(errNotRemoved, errors.New("x")), 3, "Fatal: failed to remove"},
 		{t.Context(), fmt.Errorf("/srv: %w", repo.ErrNoRepository), 10, "/srv"},

@@ -161,7 +161,11 @@ func (a *app) runFind(ctx context.Context, o findOptions, args []string) error {
 		err = flushErr
 	}
 	if err == nil && s.damaged > 0 {
-		err = fmt.Errorf("find: %d directories could not be read, so what is in them is not found; `vitrine check` tells what is damaged", s.damaged)
+		advice := "; `vitrine check` tells what is damaged"
+		if s.missing {
+			advice = missingAdvice
+		}
+		err = fmt.Errorf("find: %d directories could not be read, so what is in them is not found%s", s.damaged, advice)
 	}
 	s.tellMissing(args)
 	return errors.Join(err, damaged)
@@ -176,6 +180,7 @@ type search struct {
 	show    findPrinter
 	seen    map[blob.Handle]bool // blobs and trees that were found by ID
 	damaged int                  // directories that could not be read
+	missing bool                 // one of them is in no index
 }
 
 // findPrinter shows what is found.
@@ -197,6 +202,7 @@ func (s *search) run(ctx context.Context, f *find.Finder, list []*snapshot.Snaps
 		}
 		err := f.Snapshot(ctx, *sn.Tree, found, func(_ string, err error) error {
 			s.damaged++
+			s.missing = s.missing || errors.Is(err, repo.ErrBlobMissing)
 			s.a.print.Warn("snapshot %s: %v", sn.ID.Short(), err)
 			return nil
 		})

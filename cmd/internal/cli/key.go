@@ -86,6 +86,13 @@ copy of the old key and its password can still read the repository, for the data
 	return cmd
 }
 
+// keySummary is the message of the commands that change keys under --json; restic has none.
+type keySummary struct {
+	MessageType string `json:"message_type"` // summary
+	New         string `json:"new_key_id,omitempty"`
+	Removed     string `json:"removed_key_id,omitempty"`
+}
+
 // keyJSON is one key of `key list --json`.
 type keyJSON struct {
 	Current  bool    `json:"current"`
@@ -157,6 +164,9 @@ func (a *app) runKeyAdd(ctx context.Context, o keyOptions, change bool) error {
 		if err != nil {
 			return err
 		}
+		if a.print.JSONMode() {
+			a.print.Message(keySummary{MessageType: "summary", New: id.String()})
+		}
 		a.print.Line("saved new key with ID %v", id)
 		return nil
 	})
@@ -176,6 +186,9 @@ func (a *app) runKeyRemove(ctx context.Context, prefix string) error {
 		}
 		if err := r.RemoveKey(ctx, id); err != nil {
 			return err
+		}
+		if a.print.JSONMode() {
+			a.print.Message(keySummary{MessageType: "summary", Removed: id.String()})
 		}
 		a.print.Line("removed key %v", id)
 		return nil

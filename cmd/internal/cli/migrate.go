@@ -69,12 +69,35 @@ type migrationMessage struct {
 	Description string `json:"description"`
 }
 
+// migrationList ends the list of migrations under --json.
+type migrationList struct {
+	MessageType string `json:"message_type"` // summary
+	Available   int    `json:"available_migrations"`
+}
+
+// migrationSummary tells under --json how a migration ended; restic has none.
+type migrationSummary struct {
+	MessageType string `json:"message_type"` // summary
+	Migration   string `json:"migration"`
+	Applied     bool   `json:"applied"` // false: there was nothing to do
+}
+
+// migrated tells programs how the migration ended.
+func (a *app) migrated(applied bool) {
+	if a.print.JSONMode() {
+		a.print.Message(migrationSummary{"summary", upgradeName, applied})
+	}
+}
+
 func (a *app) listMigrations(r *repo.Repository) {
 	applies := r.Config().Version < repo.MaxVersion
 	if a.print.JSONMode() {
+		summary := migrationList{MessageType: "summary"}
 		if applies {
 			a.print.Message(migrationMessage{"migration", upgradeName, upgradeDoes})
+			summary.Available = 1
 		}
+		a.print.Message(summary)
 		return
 	}
 	a.print.Result("available migrations:")
@@ -90,6 +113,7 @@ func (a *app) upgrade(ctx context.Context, r *repo.Repository, force bool) error
 	if r.Config().Version >= repo.MaxVersion {
 		if !force {
 			a.print.Warn("migration %s cannot be applied: the repository is of version %d already\nIf you want to apply this migration anyway, re-run with option --force", upgradeName, r.Config().Version)
+			a.migrated(false)
 			return nil
 		}
 		a.print.Warn("check for migration %s failed, continuing anyway", upgradeName)
@@ -124,6 +148,7 @@ func (a *app) upgrade(ctx context.Context, r *repo.Repository, force bool) error
 	if err := os.Remove(name); err != nil {
 		a.print.Warn(progress.Warning+"the copy of the old config stays: %v", err)
 	}
+	a.migrated(true)
 	a.print.Line("migration %s: success", upgradeName)
 	return nil
 }

@@ -100,11 +100,24 @@ func (a *app) repair(ctx context.Context, fn func(context.Context, *repo.Reposit
 	})
 }
 
+// indexSummary is the last message of repair index under --json; restic has none.
+type indexSummary struct {
+	MessageType string `json:"message_type"` // summary
+	Changed     bool   `json:"changed"`
+	HeadersRead int    `json:"headers_read"`
+	GonePacks   int    `json:"gone_packs"`
+	Replaced    int    `json:"replaced_index_files"` // that were damaged
+}
+
 func (a *app) repairIndex(ctx context.Context, r *repo.Repository, show *progress.Repair, readAll bool) error {
 	res, err := repair.Index(ctx, r, readAll, show)
 	show.End()
 	if err != nil {
 		return fmt.Errorf("repair index: %w", err)
+	}
+	if a.print.JSONMode() {
+		a.print.Message(indexSummary{"summary", res.Changed, res.ReadPacks, res.GonePacks, res.BadIndexFiles})
+		return nil
 	}
 	if !res.Changed {
 		a.print.Line("the index is right, nothing was changed")
@@ -114,6 +127,20 @@ func (a *app) repairIndex(ctx context.Context, r *repo.Repository, show *progres
 	}
 	a.print.Line("done")
 	return nil
+}
+
+// packsSummary is the last message of repair packs under --json; restic has none.
+type packsSummary struct {
+	MessageType string `json:"message_type"` // summary
+	Saved       int    `json:"saved_blobs"`
+	Lost        int    `json:"lost_blobs"`
+}
+
+// keptMessage tells under --json where the copy of a damaged pack is; restic has none.
+type keptMessage struct {
+	MessageType string `json:"message_type"` // kept
+	Pack        string `json:"pack_id"`
+	Path        string `json:"path"` // in the current directory
 }
 
 func (a *app) repairPacks(ctx context.Context, r *repo.Repository, show *progress.Repair, args []string) error {
@@ -131,6 +158,10 @@ func (a *app) repairPacks(ctx context.Context, r *repo.Repository, show *progres
 	show.End()
 	if err != nil {
 		return fmt.Errorf("repair packs: %w", err)
+	}
+	if a.print.JSONMode() {
+		a.print.Message(packsSummary{"summary", res.SavedBlobs, res.LostBlobs})
+		return nil
 	}
 	a.print.Line("%s saved, %d lost", progress.Count(res.SavedBlobs, "blob"), res.LostBlobs)
 	if res.LostBlobs > 0 {
@@ -153,6 +184,9 @@ func (a *app) keepPack(id blob.ID, content []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("keep a copy of the pack: %w", err)
+	}
+	if a.print.JSONMode() {
+		a.print.Message(keptMessage{"kept", id.String(), name})
 	}
 	a.print.Line("a copy of the pack is in %s", name)
 	return nil

@@ -140,11 +140,15 @@ func (a *app) restore(ctx context.Context, r *repo.Repository, o restoreOptions,
 	if len(ro.Select.Include) > 0 && res.Restored+res.Unchanged == 0 && res.Errors == 0 {
 		a.print.Logger().Warn("nothing in the snapshot matches what --include names; `vitrine ls` shows what there is", "snapshot", sn.ID.Short())
 	}
+	advice := ""
+	if show.Missing() {
+		advice = missingAdvice
+	}
 	switch {
 	case res.Errors == 1:
-		return fmt.Errorf("there was 1 error, named above")
+		return fmt.Errorf("there was 1 error, named above%s", advice)
 	case res.Errors > 1:
-		return fmt.Errorf("there were %d errors, named above", res.Errors)
+		return fmt.Errorf("there were %d errors, named above%s", res.Errors, advice)
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // didYouMean returns ", did you mean …?" with the nearest of the names, or nothing when none is near.
 func didYouMean(prefix, word string, names []string) string {
-	best, least := "", 1+len(word)/3
+	best, least := "", max(1, len(word)/3)
 	for _, name := range names {
 		d := distance(word, name)
 		if strings.HasPrefix(name, word) {
@@ -123,24 +123,26 @@ func didYouMean(prefix, word string, names []string) string {
 	return fmt.Sprintf(", did you mean %q?", prefix+best)
 }
 
-// distance counts the letters to change, add or drop to make b of a.
+// distance counts the letters to change, add, drop or swap with the next to make b of a.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d = 1 + min(diagonal, row[j], row[j+1])
+	rows := make([][]int, len(a)+1) // rows[i][j] is the distance of a[:i] and b[:j]
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		for j := range rows[i] {
+			switch {
+			case i == 0 || j == 0:
+				rows[i][j] = i + j
+			case a[i-1] == b[j-1]:
+				rows[i][j] = rows[i-1][j-1]
+			default:
+				rows[i][j] = 1 + min(rows[i-1][j-1], rows[i-1][j], rows[i][j-1])
+				if i > 1 && j > 1 && a[i-2] == b[j-1] && a[i-1] == b[j-2] {
+					rows[i][j] = min(rows[i][j], 1+rows[i-2][j-2])
+				}
 			}
-			diagonal, row[j+1] = row[j+1], d
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }
 
 // setup reads the environment and checks the global flags before any command runs.

@@ -20,8 +20,8 @@ func makeStrict(root *cobra.Command) {
 				if err != nil {
 					return usagef("vitrine", "%w", err)
 				}
-				if found == root {
-					if err := unknownCommand(root, rest); err != nil {
+				if found.HasSubCommands() {
+					if err := unknownCommand(found, rest); err != nil {
 						return err
 					}
 				}
@@ -46,8 +46,8 @@ var notYet = map[string]string{
 	"self-update": "build it anew from its sources by make",
 }
 
-// unknownCommand refuses a word that is no command and names the nearest.
-func unknownCommand(root *cobra.Command, args []string) error {
+// unknownCommand refuses a word that is no command below parent and names the nearest.
+func unknownCommand(parent *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -55,12 +55,12 @@ func unknownCommand(root *cobra.Command, args []string) error {
 		return fmt.Errorf("not in vitrine yet: %s; %s", args[0], instead)
 	}
 	var names []string
-	for _, c := range root.Commands() {
-		if c.IsAvailableCommand() {
+	for _, c := range parent.Commands() {
+		if c.IsAvailableCommand() || c.Name() == "help" {
 			names = append(names, c.Name())
 		}
 	}
-	return usagef("vitrine", "unknown command %q%s", args[0], didYouMean("", args[0], names))
+	return usagef(parent.CommandPath(), "unknown command %q%s", args[0], didYouMean("", args[0], names))
 }
 
 // noArgs refuses words behind a command that takes none: cobra would call them unknown commands.

@@ -102,7 +102,7 @@ var actions = map[archive.Change]string{archive.New: "new", archive.Changed: "mo
 
 // item tells of one file or directory that is done.
 func (b *Backup) item(it archive.Item, took time.Duration) {
-	name := path.Join("/", it.Dir, it.Name) // at the root of the snapshot there is no Dir
+	name := path.Join("/", it.Dir, it.Name) // a stream at the root of the snapshot has no Dir
 	if it.Type == snapshot.Dir && name != "/" {
 		name += "/"
 	}

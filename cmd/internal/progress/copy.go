@@ -1,8 +1,10 @@
 package progress
 
 import (
+	"errors"
 	"fmt"
 
+	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 	"vitrine/repo/transfer"
@@ -15,10 +17,13 @@ var (
 )
 
 // Copy shows the copying of snapshots; it is a transfer.Reporter and a View.
-type Copy struct{ *Steps }
+type Copy struct {
+	*Steps
+	missing bool // something was in no index
+}
 
 // NewCopy returns the display of a copy.
-func NewCopy(p *Printer) *Copy { return &Copy{NewSteps(p)} }
+func NewCopy(p *Printer) *Copy { return &Copy{Steps: NewSteps(p)} }
 
 // copyMessage tells of one snapshot under --json; restic has none.
 type copyMessage struct {
@@ -81,8 +86,12 @@ func (c *Copy) Saved(sn *snapshot.Snapshot, id blob.ID) {
 // Failed implements transfer.Reporter.
 func (c *Copy) Failed(sn *snapshot.Snapshot, err error) {
 	c.End()
+	c.missing = c.missing || errors.Is(err, repo.ErrBlobMissing)
 	c.p.Warn("snapshot %s is not copied: %v", sn.ID.Short(), err)
 }
+
+// Missing tells whether something that is in no index kept a snapshot from being copied.
+func (c *Copy) Missing() bool { return c.missing }
 
 // Finish tells the result.
 func (c *Copy) Finish(st transfer.Stats) {

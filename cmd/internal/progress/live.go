@@ -53,6 +53,7 @@ func (p *Printer) Live(begin time.Time, v View) (stop func()) {
 		close(quit)
 		<-done
 		if bar != nil {
+			bar.update(v) // the last drawing shows the end
 			p.stopBar(bar)
 		}
 	})
@@ -124,7 +125,7 @@ func (b *terminalBar) update(v View) {
 	if total == 0 {
 		done = 0 // an empty bar, for nothing is known of the whole
 	}
-	b.bar.SetTotal(int64(max(total, done+1)), false)
+	b.bar.SetTotal(int64(max(total, done, 1)), false)
 	b.bar.SetCurrent(int64(done))
 }
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +105,37 @@ func TestBarKeepsLinesAbove(t *testing.T) {
 			t.Errorf("stderr is %q", errOut.String())
 		}
 	})
+}
+
+// counter is a View of so many of three.
+type counter struct {
+	fixed
+	done atomic.Uint64
+}
+
+func (c *counter) Share() (uint64, uint64) { return c.done.Load(), 3 }
+
+// The last drawing is of the end, with a full bar, also when that came a moment before.
+func TestBarIsFullAtTheEnd(t *testing.T) {
+	for _, done := range []uint64{0, 2, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			p := New(Options{Stdout: &out, Stderr: &out, Terminal: true, FPS: 10})
+			v := &counter{}
+			v.done.Store(done)
+			stop := p.Live(time.Now(), v)
+			time.Sleep(time.Second)
+			v.done.Store(3)
+			stop()
+			bars := regexp.MustCompile(`(\S+)%  \[[^\[\]]*\]`).FindAllString(out.String(), -1)
+			if len(bars) == 0 {
+				t.Fatalf("no bar in %q", out.String())
+			}
+			if last := bars[len(bars)-1]; !strings.HasPrefix(last, "100.00%") || strings.Contains(last, " ]") {
+				t.Errorf("from %d of 3 on, the last bar is %q", done, last)
+			}
+		})
+	}
 }
 
 func TestFit(t *testing.T) {

@@ -1,11 +1,13 @@
 package progress
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"sync/atomic"
 	"time"
 
+	"vitrine/repo"
 	"vitrine/repo/restore"
 	"vitrine/repo/snapshot"
 )
@@ -17,6 +19,7 @@ type Restore struct {
 
 	totalEntries, totalBytes             atomic.Uint64 // as far as they are known
 	counted                              atomic.Bool   // they are final
+	missing                              atomic.Bool   // something was in no index
 	restored, unchanged, deleted, errors atomic.Uint64 // entries
 	bytes, unchangedBytes                atomic.Uint64
 }
@@ -82,12 +85,18 @@ func (r *Restore) Done(it restore.Item) {
 // Error implements restore.Reporter.
 func (r *Restore) Error(item string, err error) {
 	r.errors.Add(1)
+	if errors.Is(err, repo.ErrBlobMissing) {
+		r.missing.Store(true)
+	}
 	if r.p.o.JSON {
 		r.p.ErrorMessage(ErrorMessage{MessageType: "error", Error: ErrorText{err.Error()}, During: "restore", Item: item})
 		return
 	}
 	r.p.Warn("error: %s: %v", Printable(item), err)
 }
+
+// Missing tells whether something that is in no index was among the errors.
+func (r *Restore) Missing() bool { return r.missing.Load() }
 
 // Share implements View.
 func (r *Restore) Share() (done, total uint64) {

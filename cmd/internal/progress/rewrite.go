@@ -10,11 +10,12 @@ import (
 // Rewrite shows how snapshots are rewritten; it is a rewrite.Reporter, a repair.SnapshotsReporter and a View.
 type Rewrite struct {
 	*Steps
-	o rewrite.Options
+	o            rewrite.Options
+	looked, told *snapshot.Snapshot // the one that is looked at, the one that was named last
 }
 
 // NewRewrite returns the display of a rewriting.
-func NewRewrite(p *Printer, o rewrite.Options) *Rewrite { return &Rewrite{NewSteps(p), o} }
+func NewRewrite(p *Printer, o rewrite.Options) *Rewrite { return &Rewrite{Steps: NewSteps(p), o: o} }
 
 // rewriteTrees is the step that takes time.
 var rewriteTrees = Step{"look at the trees", "trees"}
@@ -23,18 +24,36 @@ var rewriteTrees = Step{"look at the trees", "trees"}
 func (s *Rewrite) Trees(done int) { s.Show(rewriteTrees, int64(done), 0) }
 
 // Snapshot implements rewrite.Reporter.
-func (s *Rewrite) Snapshot(sn *snapshot.Snapshot) {
+func (s *Rewrite) Snapshot(sn *snapshot.Snapshot) { s.looked = sn }
+
+// head names the snapshot that the next lines are about, unless it is the same as before. One of which there is nothing to
+// tell is not named.
+func (s *Rewrite) head(sn *snapshot.Snapshot) {
+	if sn == s.told {
+		return
+	}
+	s.told = sn
 	s.p.Line("\nsnapshot %s of %v at %s by %s@%s", sn.ID.Short(), sn.Paths, sn.Time.Local().Format(time.DateTime), sn.Username, sn.Hostname)
 }
 
 // Damage implements repair.SnapshotsReporter.
-func (s *Rewrite) Damage(path, what string) { s.p.Line("  %s: %s", Printable(path), what) }
+func (s *Rewrite) Damage(path, what string) {
+	s.head(s.looked)
+	s.p.Line("  %s: %s", Printable(path), what)
+}
 
 // Dropped tells of an entry that is left out.
-func (s *Rewrite) Dropped(path string) { s.p.Detail(2, "excluding %s", Printable(path)) }
+func (s *Rewrite) Dropped(path string) { s.detail("excluding", path) }
 
 // Kept tells of an entry that stays where not all do.
-func (s *Rewrite) Kept(path string) { s.p.Detail(2, "including %s", Printable(path)) }
+func (s *Rewrite) Kept(path string) { s.detail("including", path) }
+
+func (s *Rewrite) detail(what, path string) {
+	if s.p.Verbose() >= 2 {
+		s.head(s.looked)
+		s.p.Line("%s %s", what, Printable(path))
+	}
+}
 
 // rewrittenMessage tells of a snapshot under --json; restic has none.
 type rewrittenMessage struct {
@@ -61,6 +80,7 @@ func (s *Rewrite) Changed(c rewrite.Change, removed bool) {
 		s.p.Message(m)
 		return
 	}
+	s.head(c.Old)
 	say := func(done, would string, args ...any) {
 		if s.o.DryRun {
 			done = would

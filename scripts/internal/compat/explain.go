@@ -73,6 +73,7 @@ type Difference struct {
 // those from newer versions of restic were compared by hand.
 var Differences = []Difference{
 	{"newer", "", "where restic 0.14 and 0.18 differ it is as in 0.18: exit codes 10, 11, 12, more fields in `--json`, whole IDs in it, words"},
+	{"messages", "", "commands that only print text in restic have a message `summary` for `--json`, `list`, `cat` and `dump` print what they print without"},
 	{"options", "", "an unknown key of `-o` is an error"},
 	{"features", "", "an unknown name in `RESTIC_FEATURES` is a warning"},
 	{"parent", "backup", "without a snapshot of all its paths the parent is the newest one that has most of them, so that a path that is added does not make all be read again"},
