@@ -250,15 +250,15 @@ func TestDirectionIsAskedFor(t *testing.T) {
 		for _, tc := range []struct {
 			first bool
 			asked int
-		}{{true, 3}, {false, 0}} {
+		}{{true, 4}, {false, 0}} {
 			o := withDefaults(Options{})
 			a := newRun(r, &o)
 			asked := 0
 			direction := func(context.Context) (bool, error) {
-				if asked++; asked == 3 {
+				if asked++; asked == 4 {
 					return false, errors.New("no answer")
 				}
-				return asked == 2, nil
+				return asked == 3, nil
 			}
 			check(t, r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
 				stop := a.keepDirection(ctx, w, direction, tc.first)

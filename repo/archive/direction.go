@@ -9,8 +9,8 @@ import (
 )
 
 // askAgain is when, after the last time, a first backup asks for its direction anew. Of two that begin at the same moment
-// one may not see the other's lock on a slow store; the earlier they agree, the less is stored twice.
-var askAgain = []time.Duration{time.Second, time.Second, 2 * time.Second}
+// one may not see the other's lock, on a slow store or before the lock has settled; the earlier they agree, the less is stored twice.
+var askAgain = []time.Duration{250 * time.Millisecond, 750 * time.Millisecond, time.Second, 2 * time.Second}
 
 // keepDirection asks for the direction when w meets other clients and, in a first backup, in the first seconds. The run holds to
 // the answers until stop, which waits for the last one.

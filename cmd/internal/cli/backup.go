@@ -133,9 +133,9 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 	})
 }
 
-// chooseParent looks for the parent before there is a lock, and reports whether there is one, so that most of the backup
-// will be reading. Without one it is worth 200 ms to know whether another client begins at the same moment, with whom the
-// work can be shared.
+// chooseParent looks for the parent before there is a lock, and reports whether work may begin before that has settled: then
+// what is read and sealed meanwhile waits to be written. A client that begins at the same moment is seen soon after, when
+// archive asks for the direction.
 func (a *app) chooseParent(ctx context.Context, r *repo.Repository, o backupOptions, ao *archive.Options) (bool, error) {
 	if o.force || o.stdin || o.stdinCommand || o.parent != "" || o.groupBy != defaultGroupBy {
 		return false, nil // archive will look
@@ -154,7 +154,7 @@ func (a *app) chooseParent(ctx context.Context, r *repo.Repository, o backupOpti
 	}
 	ao.ParentFound = true
 	ao.Force = ao.Parent == nil // it is not looked for again
-	return ao.Parent != nil, nil
+	return true, nil
 }
 
 // archiveOptions makes the options of the verb from the flags, as far as that goes without the
