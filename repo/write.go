@@ -34,7 +34,7 @@ const (
 // called in parallel.
 type Writer struct {
 	r       *Repository
-	claims  [64]claims
+	claims  *claims
 	packers [2]packer // by blob.Type: a version 2 pack holds one type only
 	// upload hands a finished pack to a goroutine of the scope, waiting for a free one. The pack
 	// holds blobs of many callers, so its fate hangs on the scope's context, not on a caller's.
@@ -49,12 +49,6 @@ type Writer struct {
 // new ones of others after some that did not, and from then on each time that this scope is twice as old. fn
 // runs beside the uploads, one call at a time; its ctx ends with the scope.
 func (w *Writer) OnOthers(fn func(ctx context.Context)) { w.lister.others.Store(&fn) }
-
-// claims is one shard of the blobs that this scope has stored or is storing.
-type claims struct {
-	mu  sync.Mutex
-	set map[blob.Handle]struct{}
-}
 
 // packer is the open pack of one blob type.
 type packer struct {
@@ -93,12 +87,9 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 	scope, scopeCtx := errgroup.WithContext(ctx)
 	uploading, uploadCtx := errgroup.WithContext(scopeCtx)
 	uploading.SetLimit(uploads + ready)
-	w := &Writer{r: r, lister: l, slots: make(chan struct{}, uploads)}
+	w := &Writer{r: r, lister: l, claims: newClaims(), slots: make(chan struct{}, uploads)}
 	w.upload = func(f *finished) {
 		uploading.Go(func() error { return w.store(uploadCtx, f) })
-	}
-	for i := range w.claims {
-		w.claims[i].set = make(map[blob.Handle]struct{})
 	}
 	working, done := context.WithCancel(scopeCtx)
 	scope.Go(func() error { return w.lister.run(scopeCtx, working) })
@@ -144,27 +135,11 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 
 // Known reports whether the blob is in the index or was saved in this scope.
 func (w *Writer) Known(h blob.Handle) (bool, error) {
-	c := &w.claims[h.ID[0]%64]
-	c.mu.Lock()
-	_, ok := c.set[h]
-	c.mu.Unlock()
-	if ok {
+	if w.claims.has(h) {
 		return true, nil
 	}
 	_, ok, err := w.r.LookupBlob(h)
 	return ok, err
-}
-
-// claim reports whether the caller is the first to save the blob in this scope.
-func (w *Writer) claim(h blob.Handle) bool {
-	c := &w.claims[h.ID[0]%64]
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, taken := c.set[h]; taken {
-		return false
-	}
-	c.set[h] = struct{}{}
-	return true
 }
 
 // SaveBlob stores the plain bytes unless they are known. It is durable when Write has
@@ -203,7 +178,7 @@ func (w *Writer) save(ctx context.Context, h blob.Handle, plain []byte) (Saved, 
 		return saved, context.Cause(ctx)
 	}
 	known, err := w.Known(h)
-	if err != nil || known || !w.claim(h) {
+	if err != nil || known || !w.claims.add(h) {
 		return saved, err
 	}
 	e := w.encoders.get(len(plain))
