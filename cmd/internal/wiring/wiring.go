@@ -95,9 +95,9 @@ const (
 // Cached reports whether the index is kept in the cache.
 func (u IndexUse) Cached() bool { return u == CachedIndex || u == BusyIndex }
 
-// tableEntries is the largest index that BusyIndex reads into memory: 17 MiB, beside the 250 to
-// 300 MiB that a backup takes.
-const tableEntries = 1 << 19
+// tableEntries is the largest index that BusyIndex reads into memory: 33 MiB, beside the 200 to
+// 250 MiB that a backup takes.
+const tableEntries = 1 << 20
 
 // OpenRepository opens the repository in the store, which it takes over also when it fails.
 func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.Repository, error) {
