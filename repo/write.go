@@ -27,6 +27,8 @@ const (
 	ready = 2
 	// quickStore is in what time a store has to take a pack for the next one to wait for another; see Writer.full.
 	quickStore = 100 * time.Millisecond
+	// fewBlobs is how many a pack may have to wait for the next one: what many small blobs take elsewhere leaves it no memory.
+	fewBlobs = 1000
 	// salvageTime bounds the last index file of a write scope that failed or was interrupted. It leaves something of the
 	// 10 s in which a run ends after a signal for removing the lock. It has salvageLeast when the uploads were slow to end.
 	salvageTime  = 8 * time.Second
@@ -273,7 +275,7 @@ func (w *Writer) full(f *finished) {
 	w.pairing.Lock()
 	other := w.held
 	w.held = nil
-	if other == nil && w.quick.Load() {
+	if other == nil && w.quick.Load() && len(f.entries) <= fewBlobs {
 		w.held = f
 	}
 	held := w.held != nil
