@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +25,10 @@ const (
 	// ready is how many more may wait for that, so that a line is never idle while the next pack is being filled. What
 	// others store meanwhile is still left out of them. Each of both holds about PackBytes of memory.
 	ready = 2
+	// quickStore is in what time a store has to take a pack for the next one to wait for another; see Writer.full.
+	quickStore = 100 * time.Millisecond
+	// fewBlobs is how many a pack may have to wait for the next one: what many small blobs take elsewhere leaves it no memory.
+	fewBlobs = 1000
 	// salvageTime bounds the last index file of a write scope that failed or was interrupted. It leaves something of the
 	// 10 s in which a run ends after a signal for removing the lock. It has salvageLeast when the uploads were slow to end.
 	salvageTime  = 8 * time.Second
@@ -36,10 +41,14 @@ type Writer struct {
 	r       *Repository
 	claims  *claims
 	packers [2]packer // by blob.Type: a version 2 pack holds one type only
-	// upload hands a finished pack to a goroutine of the scope, waiting for a free one. The pack
-	// holds blobs of many callers, so its fate hangs on the scope's context, not on a caller's.
-	upload   func(*finished)
-	slots    chan struct{} // holds a token for each pack that is being stored
+	// upload hands finished packs to a goroutine of the scope. They
+	// hold blobs of many callers, so their fate hangs on the scope's context, not on a caller's.
+	upload   func(...*finished)
+	room     chan struct{} // holds a token for each finished pack that is not stored yet
+	slots    chan struct{} // holds a token for each goroutine that stores packs
+	quick    atomic.Bool   // the last pack was stored within quickStore
+	pairing  sync.Mutex    // guards held; taken under that of a packer
+	held     *finished     // waits for another; see full
 	lister   *lister
 	encoders encoders
 	buffers  packBuffers
@@ -86,10 +95,16 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 	defer ending.Stop()
 	scope, scopeCtx := errgroup.WithContext(ctx)
 	uploading, uploadCtx := errgroup.WithContext(scopeCtx)
-	uploading.SetLimit(uploads + ready)
-	w := &Writer{r: r, lister: l, claims: newClaims(), slots: make(chan struct{}, uploads)}
-	w.upload = func(f *finished) {
-		uploading.Go(func() error { return w.store(uploadCtx, f) })
+	w := &Writer{r: r, lister: l, claims: newClaims(), room: make(chan struct{}, uploads+ready), slots: make(chan struct{}, uploads)}
+	w.upload = func(packs ...*finished) {
+		uploading.Go(func() error {
+			defer func() {
+				for range packs {
+					<-w.room
+				}
+			}()
+			return w.store(uploadCtx, packs)
+		})
 	}
 	working, done := context.WithCancel(scopeCtx)
 	scope.Go(func() error { return w.lister.run(scopeCtx, working) })
@@ -97,8 +112,11 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 	if err == nil {
 		for i := range w.packers {
 			if f := w.packers[i].take(); f != nil {
-				w.upload(f)
+				w.full(f)
 			}
+		}
+		if w.held != nil {
+			w.upload(w.held)
 		}
 	}
 	uploadErr := uploading.Wait()
@@ -211,7 +229,7 @@ func (p *packer) add(e blob.Entry, sealed []byte, packBytes int, w *Writer) {
 	p.entries = append(p.entries, e)
 	p.header += packfile.EntryBytes(e.Compressed())
 	if len(p.pack)+p.header >= packBytes || p.header >= packfile.MaxHeaderBytes/2 {
-		w.upload(p.takeLocked())
+		w.full(p.takeLocked())
 	}
 }
 
@@ -250,9 +268,29 @@ func (f *finished) drop(lookup func(blob.Handle) (blob.Location, bool, error)) e
 	return nil
 }
 
-// store writes a finished pack and notes it for the index. What another client has listed since the
+// full takes a finished pack, when there is room for it, to be stored. If the store is so quick that nothing is lost by it, the
+// pack waits for the next one, since two are hashed in little more than the time of one.
+func (w *Writer) full(f *finished) {
+	w.room <- struct{}{}
+	w.pairing.Lock()
+	other := w.held
+	w.held = nil
+	if other == nil && w.quick.Load() && len(f.entries) <= fewBlobs {
+		w.held = f
+	}
+	held := w.held != nil
+	w.pairing.Unlock()
+	switch {
+	case other != nil:
+		w.upload(other, f)
+	case !held:
+		w.upload(f)
+	}
+}
+
+// store writes finished packs and notes them for the index. What another client has listed since the
 // blobs were packed is left out.
-func (w *Writer) store(ctx context.Context, f *finished) error {
+func (w *Writer) store(ctx context.Context, packs []*finished) error {
 	if err := mayChange(ctx, backend.Pack); err != nil {
 		return err
 	}
@@ -262,21 +300,38 @@ func (w *Writer) store(ctx context.Context, f *finished) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if w.lister.learned.Load() {
-		if err := f.drop(w.r.LookupBlob); err != nil {
-			return err
+	var contents [][]byte
+	for _, f := range packs {
+		if w.lister.learned.Load() {
+			if err := f.drop(w.r.LookupBlob); err != nil {
+				return err
+			}
 		}
-		if len(f.entries) == 0 {
-			w.buffers.put(f.pack)
-			return nil
+		if len(f.entries) > 0 {
+			f.pack = packfile.Finish(f.pack, f.entries, w.r.key)
 		}
+		contents = append(contents, f.pack)
 	}
-	pack := packfile.Finish(f.pack, f.entries, w.r.key)
-	id := blob.Hash(pack)
-	if err := w.r.be.Save(hinted(ctx, f.entries[0].Type), backend.File{Kind: backend.Pack, Name: id.String()}, pack); err != nil {
+	ids := make([][len(blob.ID{})]byte, len(packs))
+	sha256x2.Sums(ids, contents)
+	for i, f := range packs {
+		if len(f.entries) > 0 {
+			if err := w.storePack(ctx, f, ids[i]); err != nil {
+				return err
+			}
+		}
+		w.buffers.put(f.pack)
+	}
+	return nil
+}
+
+// storePack writes a pack that is complete, and notes it.
+func (w *Writer) storePack(ctx context.Context, f *finished, id blob.ID) error {
+	began := time.Now()
+	if err := w.r.be.Save(hinted(ctx, f.entries[0].Type), backend.File{Kind: backend.Pack, Name: id.String()}, f.pack); err != nil {
 		return err
 	}
-	w.buffers.put(pack)
+	w.quick.Store(time.Since(began) < quickStore)
 	for i := range f.entries {
 		f.entries[i].Pack = id
 	}
