@@ -175,7 +175,7 @@ func TestRemoteErrorsRclone(t *testing.T) {
 				l.repo = "rclone:r:p"
 				l.vitrineOptions = []string{"-o", "rclone.program=/bin/false"}
 			},
-			code: 1, words: []string{"/bin/false ended and said nothing", "exit status 1"},
+			code: 1, words: []string{"/bin/false ended before it answered and said nothing", "exit status 1"},
 		},
 		"rclone behind a shell, secrets in the remote": {
 			prepare: func(l *lab) {
