@@ -94,7 +94,7 @@ func TestRemoteErrorsS3(t *testing.T) {
 		},
 		"s3, no bucket": {
 			prepare: func(l *lab) { l.repo = minio.Location("missing") },
-			code:    10, words: []string{"missing", "there is no such bucket", "vitrine init"},
+			code:    10, words: []string{"Fatal: repository does not exist: there is no such bucket. Is there a repository at the following location? s3:", "missing; `vitrine init` makes one"},
 		},
 		"s3, certificate unknown": {
 			prepare: func(l *lab) {
