@@ -124,6 +124,8 @@ func (p *process) lastWords(unasked bool) string {
 		ended = cmp.Or(ended, "exit status 0")
 	}
 	switch {
+	case strings.HasSuffix(line, "didn't find section in config file"):
+		return "rclone says: " + line + " (`rclone config` makes a remote, `rclone listremotes` shows those of this user)"
 	case line != "":
 		return "rclone says: " + line
 	case ended == "":
