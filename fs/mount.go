@@ -191,7 +191,7 @@ func (s *Server) Unmount() error {
 	}
 	err := s.detachRetrying()
 	if errors.Is(err, unix.EBUSY) {
-		s.log.Warn("programs still use the mount: it is detached and ends when they leave", "dir", s.dir)
+		s.log.Warn(fmt.Sprintf("programs still use the mount %s: it is detached and ends when they leave", s.dir))
 		if err = detach(s.dir, true); err == nil {
 			s.detached = true
 			return nil

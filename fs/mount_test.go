@@ -203,7 +203,7 @@ func TestRow22BusyUnmount(t *testing.T) {
 	if err := s.Unmount(); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(log.String(), "still use the mount") {
+	if want := fmt.Sprintf(`msg="programs still use the mount %s: it is detached and ends when they leave"`+"\n", dir); !strings.Contains(log.String(), want) {
 		t.Errorf("the log says: %s", log.String())
 	}
 	if _, err := findMount(dir); err == nil {

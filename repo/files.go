@@ -113,6 +113,18 @@ func (r *Repository) RemoveFile(ctx context.Context, kind backend.Kind, id blob.
 	return r.be.Remove(ctx, backend.File{Kind: kind, Name: id.String()})
 }
 
+// noMatch is of class ErrNoMatch, and says where to look.
+func noMatch(kind backend.Kind, prefix string) error {
+	err := fmt.Errorf("%v %q: %w", kind, prefix, ErrNoMatch)
+	switch kind {
+	case backend.Snapshot:
+		return fmt.Errorf("%w; see `vitrine snapshots`", err)
+	case backend.Key:
+		return fmt.Errorf("%w; see `vitrine key list`", err)
+	}
+	return err
+}
+
 // Resolve finds the file whose name begins with the prefix. None is an error of class
 // ErrNoMatch, several one of class ErrAmbiguous.
 func (r *Repository) Resolve(ctx context.Context, kind backend.Kind, prefix string) (blob.ID, error) {
@@ -122,7 +134,7 @@ func (r *Repository) Resolve(ctx context.Context, kind backend.Kind, prefix stri
 		} else if !errors.Is(err, backend.ErrNotExist) {
 			return blob.ID{}, err
 		}
-		return blob.ID{}, fmt.Errorf("%v %q: %w", kind, prefix, ErrNoMatch)
+		return blob.ID{}, noMatch(kind, prefix)
 	}
 	infos, err := r.ListFiles(ctx, kind)
 	if err != nil {
@@ -136,7 +148,7 @@ func (r *Repository) Resolve(ctx context.Context, kind backend.Kind, prefix stri
 	}
 	switch len(found) {
 	case 0:
-		return blob.ID{}, fmt.Errorf("%v %q: %w", kind, prefix, ErrNoMatch)
+		return blob.ID{}, noMatch(kind, prefix)
 	case 1:
 		return blob.ParseID(found[0])
 	}

@@ -248,7 +248,7 @@ func (c *run) checkSnapshots(ctx context.Context, only func(*snapshot.Snapshot) 
 				c.report.unread("snapshot/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
 				continue
 			}
-			c.report.error("snapshot/%.8s cannot be read: %w; if no copy of the file is left, `vitrine recover` looks for what it showed, and `vitrine forget %.8s` removes it", infos[i].Name, err, infos[i].Name)
+			c.report.error("%w; if no copy of the file is left, `vitrine recover` looks for what it showed, and `vitrine forget %.8s` removes it", err, infos[i].Name)
 		case only != nil && !only(sn):
 		case sn.Tree == nil:
 			c.incomplete = true
@@ -296,7 +296,7 @@ func (c *run) loadSnapshot(ctx context.Context, id blob.ID) (*snapshot.Snapshot,
 	}
 	sn, err := snapshot.Decode(plain)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", repo.ErrCorrupt, err)
+		return nil, fmt.Errorf("snapshot/%s: %w: %w", id.Short(), repo.ErrCorrupt, err)
 	}
 	sn.ID = id
 	return sn, nil
@@ -353,7 +353,7 @@ func (c *run) tellIndex(infos []backend.Info, errs []error) error {
 			c.report.unread("index/%.8s could not be read: %w; %s", infos[i].Name, err, unreadAdvice)
 			unread++
 		case err != nil:
-			c.report.index("index/%.8s cannot be read: %w; the blobs that only it lists look lost below: rebuild the index from the packs", infos[i].Name, err)
+			c.report.index("%w; the blobs that only this file lists look lost below: rebuild the index from the packs", err) // it names the file
 		}
 	}
 	if unread > 0 {

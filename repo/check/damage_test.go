@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -225,6 +226,9 @@ func TestDamagedTrees(t *testing.T) {
 	})
 }
 
+// fileName is a file of a repository in a message.
+var fileName = regexp.MustCompile(`\b(?:index|snapshot|pack|key)/[0-9a-f]{8}`)
+
 func testDamage(t *testing.T, tests []damageTest) {
 	t.Helper()
 	for _, version := range []uint{1, 2} {
@@ -242,6 +246,9 @@ func testDamage(t *testing.T, tests []damageTest) {
 							continue
 						}
 						want = slices.Delete(slices.Clone(want), i, i+1)
+						if name := fileName.FindString(text); name != "" && strings.Count(text, name) > 1 {
+							t.Errorf("%s that names %s more than once: %s", what, name, text)
+						}
 					}
 					if len(want) > 0 {
 						t.Errorf("%ss that are missing: %q", what, want)

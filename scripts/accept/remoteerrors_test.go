@@ -94,7 +94,7 @@ func TestRemoteErrorsS3(t *testing.T) {
 		},
 		"s3, no bucket": {
 			prepare: func(l *lab) { l.repo = minio.Location("missing") },
-			code:    10, words: []string{"missing", "there is no such bucket", "vitrine init"},
+			code:    10, words: []string{"Fatal: repository does not exist: there is no such bucket. Is there a repository at the following location? s3:", "missing; `vitrine init` makes one"},
 		},
 		"s3, certificate unknown": {
 			prepare: func(l *lab) {
@@ -175,7 +175,7 @@ func TestRemoteErrorsRclone(t *testing.T) {
 				l.repo = "rclone:r:p"
 				l.vitrineOptions = []string{"-o", "rclone.program=/bin/false"}
 			},
-			code: 1, words: []string{"/bin/false ended and said nothing", "exit status 1"},
+			code: 1, words: []string{"/bin/false ended before it answered and said nothing", "exit status 1"},
 		},
 		"rclone behind a shell, secrets in the remote": {
 			prepare: func(l *lab) {

@@ -54,9 +54,10 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 			details = append(details, a.Key+" "+value)
 		}
 	}
-	line := strings.ToLower(r.Level.String()) + ": " + r.Message
+	message := Printable(r.Message) // a path may be in it
+	line := strings.ToLower(r.Level.String()) + ": " + message
 	if r.Level == slog.LevelWarn {
-		line = Warning + r.Message
+		line = Warning + message
 	}
 	if details = slices.Concat(first, details, last); len(details) > 0 {
 		line += ": " + strings.Join(details, ", ")

@@ -8,9 +8,9 @@ import (
 
 func TestLogger(t *testing.T) {
 	for verbose, want := range map[int]string{
-		0: "Warning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
-		1: "info: note\nWarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
-		3: "debug: detail: n 7\ninfo: note\nWarning: pack is gone: pack 1f2e, no such file\nerror: bad\n",
+		0: "Warning: pack is gone: pack 1f2e, no such file\nerror: bad\nerror: \"bad \\x1b[2J: 2\"\n",
+		1: "info: note\nWarning: pack is gone: pack 1f2e, no such file\nerror: bad\nerror: \"bad \\x1b[2J: 2\"\n",
+		3: "debug: detail: n 7\ninfo: note\nWarning: pack is gone: pack 1f2e, no such file\nerror: bad\nerror: \"bad \\x1b[2J: 2\"\n",
 	} {
 		var out, errOut bytes.Buffer
 		log := New(Options{Stdout: &out, Stderr: &errOut, Verbose: verbose}).Logger()
@@ -18,6 +18,7 @@ func TestLogger(t *testing.T) {
 		log.Info("note")
 		log.With("pack", "1f2e").WithGroup("g").Warn("pack is gone", "error", errors.New("no such file"))
 		log.Error("bad")
+		log.Error("bad \x1b[2J: 2")
 		if errOut.String() != want || out.Len() > 0 {
 			t.Errorf("verbose %d: have %q and %q, want %q", verbose, errOut.String(), out.String(), want)
 		}

@@ -36,8 +36,9 @@ func OpenBackend(ctx context.Context, location string, o StoreOptions) (backend.
 	return be, nil
 }
 
+// noRepository is of class repo.ErrNoRepository. Scripts look for the question, which is restic's.
 func noRepository(location, why string) error {
-	return fmt.Errorf("%s: %w: %s. Is there a repository at the following location? %s; `vitrine init` makes one", location, repo.ErrNoRepository, why, location)
+	return fmt.Errorf("%w: %s. Is there a repository at the following location? %s; `vitrine init` makes one", repo.ErrNoRepository, why, location)
 }
 
 // Exists is the error of class repo.ErrExists for a repository that is in the way of a new one.

@@ -147,7 +147,7 @@ func (c *carrier) close() (said string) {
 		return ""
 	}
 	c.session.end(nil, endTime)
-	said = c.session.child.lastWords()
+	said = c.session.child.lastWords(false)
 	c.session = nil
 	return said
 }
@@ -167,8 +167,9 @@ func launch(ctx context.Context, c Config) (*session, error) {
 		err = s.ask(ctx)
 	}
 	if err != nil {
+		unasked := child.endsItself(ctx)
 		s.end(ctx.Done(), endTime)
-		if said := child.lastWords(); said != "" {
+		if said := child.lastWords(unasked); said != "" {
 			err = errors.New(said)
 		}
 		return nil, err

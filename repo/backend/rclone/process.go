@@ -99,17 +99,43 @@ func (p *process) end(stop <-chan struct{}, patience time.Duration) {
 	<-p.exited
 }
 
+// endsItself waits a moment for the end of a process whose connection has broken, and tells whether it came.
+func (p *process) endsItself(ctx context.Context) bool {
+	timer := time.NewTimer(selfTime)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// selfTime is how much later than its pipes a process may end by itself.
+const selfTime = 200 * time.Millisecond
+
 // lastWords says why a process that has ended did: with the last line that it wrote to standard error, or else how it
-// ended. It is "" when both tell nothing.
-func (p *process) lastWords() string {
-	line := p.said.lastLine()
+// ended. It is "" when both tell nothing: one that was asked to end does so without an error. Of one that ended by
+// itself (unasked) that is worth telling, too.
+func (p *process) lastWords(unasked bool) string {
+	line, ended := p.said.lastLine(), p.ended
+	if unasked {
+		ended = cmp.Or(ended, "exit status 0")
+	}
 	switch {
+	case strings.HasSuffix(line, "didn't find section in config file"):
+		return "rclone says: " + line + " (`rclone config` makes a remote, `rclone listremotes` shows those of this user)"
 	case line != "":
 		return "rclone says: " + line
-	case p.ended != "":
-		return fmt.Sprintf("the program %s ended and said nothing (%s): is it rclone?", p.name, p.ended)
+	case ended == "":
+		return ""
 	}
-	return ""
+	when := ""
+	if !p.said.hasAnswered() {
+		when = " before it answered"
+	}
+	return fmt.Sprintf("the program %s ended%s and said nothing (%s): is it rclone? See -o rclone.program and -o rclone.args", p.name, when, ended)
 }
 
 // how is lastWords in short.
@@ -141,6 +167,12 @@ func (l *lines) live() {
 	defer l.mu.Unlock()
 	l.answered = true
 	l.flush()
+}
+
+func (l *lines) hasAnswered() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answered
 }
 
 // flush logs the line that is kept back; mu is held.

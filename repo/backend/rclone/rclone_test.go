@@ -163,9 +163,11 @@ func TestFailures(t *testing.T) {
 	}{
 		"missing program": {"rclone:r:p", map[string]string{"program": "no-such-rclone"}, "no program no-such-rclone"},
 		"missing path":    {"rclone:r:p", map[string]string{"program": "/no/such/rclone"}, "no program /no/such/rclone"},
-		"unknown remote":  {"rclone:nowhere:p", nil, "rclone says: "},
+		"unknown remote":  {"rclone:nowhere:p", nil, "didn't find section in config file (`rclone config` makes a remote, `rclone listremotes` shows those of this user)"},
 		"it ends":         {"rclone:r:p", map[string]string{"program": "sh -c 'echo it is full >&2; exit 3'"}, "rclone says: it is full"},
-		"it says nothing": {"rclone:r:p", map[string]string{"program": "false"}, "the program false ended and said nothing (exit status 1)"},
+		"it says nothing": {"rclone:r:p", map[string]string{"program": "false"}, "the program false ended before it answered and said nothing (exit status 1)"},
+		"it does nothing": {"rclone:r:p", map[string]string{"program": "true"}, "the program true ended before it answered and said nothing (exit status 0): is it rclone? See -o rclone.program"},
+		"it reads only":   {"rclone:r:p", map[string]string{"program": "sh -c 'exec head -c 10 >/dev/null'"}, "the program sh ended before it answered"},
 		"it hangs":        {"rclone:r:p", map[string]string{"program": "sh -c 'exec sleep 100'", "timeout": "200ms"}, "rclone has not answered for 200ms"},
 		"no HTTP":         {"rclone:r:p", map[string]string{"program": "sh -c 'exec head -c 100 /dev/zero'"}, "rclone:r:p: "},
 	} {

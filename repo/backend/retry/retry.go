@@ -63,7 +63,8 @@ type Options struct {
 	// who have told somebody how long he waits. Without it a try may take as long as it moves, which on a slow line is
 	// long, and no new one begins that is due after Total.
 	Strict bool
-	// Log hears of each try (info) and, once while the store does not answer and once for a call, a warning; nil discards.
+	// Log hears of each try (info) and, once while the store does not answer and once for a call, a warning, and another
+	// when that is over; nil discards.
 	Log *slog.Logger
 	// Waiting counts the calls that are being made again; nil: nobody wants to know.
 	Waiting *Waiting
@@ -107,7 +108,20 @@ type Backend struct {
 	back   bell
 	warned atomic.Bool // the store does not answer, and that has been said
 
-	answered atomic.Bool // the store has done what a call asked for
+	outage   atomic.Pointer[outage] // of the whole store, whose end is to be told; nil: none
+	answered atomic.Bool            // the store has done what a call asked for
+	last     atomic.Int64           // when it did so last, in Unix nanoseconds
+}
+
+// outage is a trouble that has been warned of.
+type outage struct {
+	began time.Time
+	over  string // says that it is
+}
+
+// tell says that the outage is over.
+func (o *outage) tell(log *slog.Logger) {
+	log.Warn(fmt.Sprintf("%s, after %v", o.over, time.Since(o.began).Round(time.Second)))
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -151,18 +165,39 @@ func (b *Backend) patience(err error) time.Duration {
 	return min(b.total, FirstContact)
 }
 
-// trouble says in general what a call that failed has met.
-func trouble(err error) string {
+// trouble says in general what a call that failed has met, and how it is said later that it is over.
+func trouble(err error) (is, over string) {
 	if errors.Is(err, backend.ErrFails) {
-		return "the server of the repository answers, but fails"
+		return "the server of the repository answers, but fails", "the server of the repository does its work again"
 	}
-	return "the repository does not answer"
+	return "the repository does not answer", "the repository answers again"
 }
 
-// heard notes an answer of the store: an outage is over, so that the next one is told of again.
+// heard notes an answer of the store: an outage is over, which is told, so that the next one is told of again.
 func (b *Backend) heard() {
 	b.answered.Store(true)
+	b.last.Store(time.Now().UnixNano())
 	b.warned.Store(false)
+	if o := b.outage.Swap(nil); o != nil {
+		o.tell(b.log)
+	}
+}
+
+// warn tells of a call that has failed since began and will be made again until end, unless the same trouble has been
+// told of. Its end is told by the next call that is answered; but where others were answered meanwhile (quietFor/2), the
+// trouble is that of the call, which then is to tell of the end of what warn returns.
+func (b *Backend) warn(err error, began, end time.Time) (told bool, own *outage) {
+	if !b.warned.CompareAndSwap(false, true) {
+		return false, nil
+	}
+	is, over := trouble(err)
+	b.log.Warn(is+"; trying on until "+end.Local().Format(time.TimeOnly), "error", err)
+	o := &outage{began, over}
+	if time.Since(time.Unix(0, b.last.Load())) < quietFor/2 {
+		return true, o
+	}
+	b.outage.Store(o)
+	return true, nil
 }
 
 // try calls do until it succeeds, fails for good or time is up. do is told how often it has failed.
@@ -171,14 +206,21 @@ func (b *Backend) try(ctx context.Context, do func(ctx context.Context, failures
 	var began time.Time // of the trouble
 	var err error
 	told := false // of this call's trouble
+	var own *outage
+	answered := func() {
+		b.heard()
+		if own != nil {
+			own.tell(b.log)
+		}
+	}
 	for failures := 0; ; {
 		var late bool
 		if err, late = b.once(ctx, began, err, func(ctx context.Context) error { return do(ctx, failures) }); err == nil {
-			b.heard()
+			answered()
 			return nil
 		}
 		if backend.IsPermanent(err) {
-			b.heard() // it is an answer too
+			answered() // it is an answer too
 			return err
 		}
 		if ctx.Err() != nil {
@@ -200,11 +242,11 @@ func (b *Backend) try(ctx context.Context, do func(ctx context.Context, failures
 			return backend.Classed(backend.ErrAway, err)
 		}
 		b.log.Info("trying again", "pause", wait.Round(time.Millisecond).String(), "failures", failures, "error", err)
-		if past > quietFor && !told && b.warned.CompareAndSwap(false, true) {
-			told = true
-			b.log.Warn(trouble(err)+"; trying on until "+began.Add(patience).Local().Format(time.TimeOnly), "error", err)
-		}
-		woken, ended := b.back.sleep(ctx, wait, early)
+		woken, ended := b.rest(ctx, wait, early, quietFor-past, func() {
+			if !told {
+				told, own = b.warn(err, began, began.Add(patience))
+			}
+		})
 		if ended != nil {
 			return fmt.Errorf("%w, after: %w", ended, err)
 		}
@@ -212,6 +254,25 @@ func (b *Backend) try(ctx context.Context, do func(ctx context.Context, failures
 			early++
 		}
 	}
+}
+
+// rest is a pause in which warn is called at its time, when that is in it or over: the next failure may be far away.
+func (b *Backend) rest(ctx context.Context, pause time.Duration, early int, warnIn time.Duration, warn func()) (woken bool, err error) {
+	if warnIn <= 0 {
+		warn()
+	} else if warnIn < pause {
+		warned := make(chan struct{})
+		timer := time.AfterFunc(warnIn, func() {
+			defer close(warned)
+			warn()
+		})
+		defer func() {
+			if !timer.Stop() {
+				<-warned
+			}
+		}()
+	}
+	return b.back.sleep(ctx, pause, early)
 }
 
 // once makes a try. A strict one that follows a failure (last, since began) ends when the time is up; then late is true

@@ -253,54 +253,6 @@ func TestGivesUp(t *testing.T) {
 	})
 }
 
-// TestWarnsOfEachOutage: each time that the store is away is told of once, also when all calls of the one before were
-// given up, so that none has succeeded after a failure.
-func TestWarnsOfEachOutage(t *testing.T) {
-	f := backendtest.FileOf(backend.Pack, []byte("x"))
-	for name, ends := range map[string]func(t *testing.T, be backend.Backend) error{
-		"success": func(t *testing.T, be backend.Backend) error { return be.ReadAt(t.Context(), f, make([]byte, 1), 0) },
-		"missing": func(t *testing.T, be backend.Backend) error {
-			if _, err := be.Stat(t.Context(), backend.File{}); !errors.Is(err, backend.ErrNotExist) {
-				return err
-			}
-			return nil
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				inner := mem.New()
-				if err := inner.Save(t.Context(), f, []byte("x")); err != nil {
-					t.Fatal(err)
-				}
-				away := false
-				flaky := fault.New(inner, func(fault.Call) fault.Fault {
-					if away {
-						return fault.Fault{Mode: fault.Before}
-					}
-					return fault.Fault{}
-				})
-				var log bytes.Buffer
-				be := retry.New(flaky, retry.Options{Total: time.Minute, Log: slog.New(slog.NewTextHandler(&log, nil))})
-				for outage := 1; outage <= 3; outage++ {
-					away = false
-					if err := ends(t, be); err != nil {
-						t.Fatal(err)
-					}
-					away = true
-					for range 2 { // the second call has nothing new to tell
-						if err := be.ReadAt(t.Context(), f, make([]byte, 1), 0); !errors.Is(err, fault.ErrInjected) {
-							t.Error(err)
-						}
-					}
-					if n := strings.Count(log.String(), "level=WARN"); n != outage {
-						t.Errorf("%d warnings of %d outages", n, outage)
-					}
-				}
-			})
-		})
-	}
-}
-
 // A call that goes on failing while others succeed is told of once.
 func TestWarnsOfACallOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

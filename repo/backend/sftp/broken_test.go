@@ -322,6 +322,10 @@ func TestRefusals(t *testing.T) {
 	s := sshdtest.Start(t)
 	dir := t.TempDir()
 	create(t, config(t, s, s.Port, dir)).Close()
+	noProgram := t.TempDir() + "/program"
+	if err := os.WriteFile(noProgram, []byte{1, 2, 3}, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name   string
 		config func() sftp.Config
@@ -342,6 +346,36 @@ func TestRefusals(t *testing.T) {
 			c.Command = []string{"true"}
 			return c
 		}, "true ended without an answer", backend.ErrNoServer},
+		{"command without a host", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"ssh", "-p", "2222"}
+			return c
+		}, "the program of -o sftp.command: ssh does not understand its arguments, correct -o sftp.command: usage: ssh [", backend.ErrDenied},
+		{"command with a wrong option", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"sh", "-c", "exec ssh -Z"}
+			return c
+		}, "correct -o sftp.command: unknown option -- Z; usage: ssh [", backend.ErrDenied},
+		{"arguments with a wrong option", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Args = []string{"-Z"}
+			return c
+		}, "ssh does not understand its arguments, correct -o sftp.args: unknown option -- Z; usage: ssh [", backend.ErrDenied},
+		{"greeting like a usage text", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"sh", "-c", "echo 'Usage: st''aff only' >&2; exit 255"}
+			return c
+		}, "Usage: staff only", nil},
+		{"command in no directory", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{"/dev/null/ssh"}
+			return c
+		}, "start /dev/null/ssh", backend.ErrDenied},
+		{"command that is no program", func() sftp.Config {
+			c := config(t, s, s.Port, dir)
+			c.Command = []string{noProgram}
+			return c
+		}, "exec format error", backend.ErrDenied},
 		{"command echoes", func() sftp.Config {
 			c := config(t, s, s.Port, dir)
 			c.Command = []string{"cat"}
@@ -405,6 +439,9 @@ func refuses(t *testing.T, cfg sftp.Config, want string, class error) error {
 		t.Fatal("it opens")
 	}
 	t.Log(err)
+	if _, said, _ := strings.Cut(err.Error(), ": connect to "); len(cfg.Command) > 0 && strings.Contains(said, cfg.Host) {
+		t.Errorf("error %q names the host, which with a command has no effect", err)
+	}
 	if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %q, want one line with %q", err, want)
 	}

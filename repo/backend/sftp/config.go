@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -236,11 +237,38 @@ func (c *Config) login() string {
 	return host
 }
 
-// loginCommand says how a person logs in on the way that the connections take: a command for a shell. The words of
-// Command are not told, since one of them may be a password (sshpass -p).
+// byCommand stands for the words of Command, which are not told, since one of them may be a password (sshpass -p).
+const byCommand = "the program of -o sftp.command"
+
+// peer is with whom connections are, for people: with Command it may be anybody.
+func (c *Config) peer() string {
+	if len(c.Command) > 0 {
+		return byCommand
+	}
+	return c.login()
+}
+
+// hostName is the host that ssh is told, for people.
+func (c *Config) hostName() string {
+	if len(c.Command) > 0 {
+		return "(that in -o sftp.command)"
+	}
+	return c.Host
+}
+
+// speaker is who writes to standard error, for the log.
+func (c *Config) speaker() string {
+	name := filepath.Base(c.command()[0])
+	if len(c.Command) > 0 {
+		return name + " (sftp.command)"
+	}
+	return name + " (" + c.login() + ")"
+}
+
+// loginCommand says how a person logs in on the way that the connections take: a command for a shell.
 func (c *Config) loginCommand() string {
 	if len(c.Command) > 0 {
-		return "the program of -o sftp.command"
+		return byCommand
 	}
 	words := append([]string{"ssh"}, c.Args...)
 	if c.Port != "" {

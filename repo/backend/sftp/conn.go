@@ -80,7 +80,7 @@ func dial(cfg *Config, silent time.Duration, stop <-chan struct{}) (*conn, error
 	}
 	if err != nil {
 		proc.stop()
-		return nil, refused(cfg, proc.stderr.lines(), err)
+		return nil, refused(cfg, proc.stderr.first(), proc.stderr.lines(), err)
 	}
 	go c.watch()
 	return c, nil
@@ -196,5 +196,5 @@ func (c *conn) judge(err error) error {
 		c.sever(err)
 	}
 	cause := strings.TrimSpace(fmt.Sprint(c.cause))
-	return fmt.Errorf("%w: %s: %s", errLost, c.cfg.login(), cause)
+	return fmt.Errorf("%w: %s: %s", errLost, c.cfg.peer(), cause)
 }

@@ -86,11 +86,11 @@ func (p *pool) await(ctx context.Context, a *attempt) error {
 	select {
 	case <-a.done:
 		if a.err != nil {
-			return fmt.Errorf("connect to %s: %w", p.cfg.login(), a.err)
+			return fmt.Errorf("connect to %s: %w", p.cfg.peer(), a.err)
 		}
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("connect to %s: there is no connection for %v", p.cfg.login(), limit)
+		return fmt.Errorf("connect to %s: there is no connection for %v", p.cfg.peer(), limit)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 
 const (
 	endTime   = 3 * time.Second // from the end of its input until the process is killed
+	headLines = 3               // of standard error: a usage text may stand below a version or a complaint
 	lastLines = 40              // of standard error that are kept: a changed host key takes 14
 	pipeBytes = 1 << 20         // what a pipe to the process holds, where the kernel allows it
 )
@@ -54,7 +56,7 @@ func start(cfg *Config) (*process, error) {
 	}
 	p := &process{in: in, out: out, exited: make(chan struct{})}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	p.stderr.log, p.stderr.who = cfg.log(), fmt.Sprintf("%s (%s)", filepath.Base(argv[0]), cfg.login())
+	p.stderr.log, p.stderr.who = cfg.log(), cfg.speaker()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirIn, theirOut, &p.stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second // a ControlPersist master keeps standard error open
@@ -89,11 +91,14 @@ func cannotStart(name string, err error) error {
 		}
 		return backend.Classed(backend.ErrDenied, fmt.Errorf("there is no program %s here (%s)", name, hint))
 	}
-	if errors.Is(err, os.ErrPermission) {
+	if errors.Is(err, os.ErrPermission) || slices.ContainsFunc(noProgram, func(errno syscall.Errno) bool { return errors.Is(err, errno) }) {
 		return backend.Classed(backend.ErrDenied, fmt.Errorf("start %s: %v", name, err)) // not an answer of the server
 	}
 	return fmt.Errorf("start %s: %w", name, err)
 }
+
+// noProgram is what the kernel says of files that it will not start the next time either.
+var noProgram = []syscall.Errno{syscall.ENOEXEC, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.E2BIG}
 
 // kill ends the process and all its children at once, and the reads and writes on its pipes.
 func (p *process) kill() {
@@ -116,13 +121,14 @@ func (p *process) stop() {
 	<-p.exited
 }
 
-// stderr logs what the process says on standard error and keeps the last lines of it.
+// stderr logs what the process says on standard error and keeps the first and the last lines of it.
 type stderr struct {
 	log *slog.Logger
 	who string // says it
 
 	mu    sync.Mutex // guards all below
 	parts child.Lines
+	head  []string
 	last  []string
 }
 
@@ -132,10 +138,20 @@ func (s *stderr) Write(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	s.parts.Add(p, func(line string) {
 		s.log.Info(s.who, "reason", line)
+		if len(s.head) < headLines {
+			s.head = append(s.head, line)
+		}
 		s.last = append(s.last, line)
 		s.last = s.last[max(0, len(s.last)-lastLines):]
 	})
 	return len(p), nil
+}
+
+// first returns the first lines.
+func (s *stderr) first() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.head)
 }
 
 // lines returns the last lines, the oldest first.
@@ -182,14 +198,39 @@ var refusals = []struct {
 	{"Network is unreachable", nil, "network is unreachable: is this machine connected?"},
 }
 
-// refused explains in one line why there is no connection. err is what the protocol met.
-func refused(cfg *Config, lines []string, err error) error {
+// usage is how programs begin to explain their command line.
+var usage = regexp.MustCompile(`(?i)^usage: +(\S+)`)
+
+// misused returns what a program has said up to the first line of its usage text, or "" when that is not at the
+// beginning. A server's greeting comes the same way, so the text must be about a word of the command.
+func misused(cfg *Config, head []string) string {
+	for i, line := range head {
+		of := usage.FindStringSubmatch(line)
+		if of != nil && slices.ContainsFunc(strings.Fields(strings.Join(cfg.command(), " ")), func(word string) bool {
+			return filepath.Base(word) == filepath.Base(of[1])
+		}) {
+			return strings.Join(head[:i+1], "; ")
+		}
+	}
+	return ""
+}
+
+// refused explains in one line why there is no connection. head and lines are the first and the last lines that the
+// process said, err is what the protocol met.
+func refused(cfg *Config, head, lines []string, err error) error {
+	if said := misused(cfg, head); said != "" {
+		option := "sftp.args"
+		if len(cfg.Command) > 0 {
+			option = "sftp.command"
+		}
+		return backend.Classed(backend.ErrDenied, fmt.Errorf("%s does not understand its arguments, correct -o %s: %s", filepath.Base(cfg.command()[0]), option, said))
+	}
 	all := strings.Join(lines, "\n")
 	for _, r := range refusals {
 		if !strings.Contains(all, r.says) {
 			continue
 		}
-		means := strings.NewReplacer("HOST", cfg.Host, "LOGIN", cfg.loginCommand(), "FORGET", forget(cfg, lines)).Replace(r.means)
+		means := strings.NewReplacer("HOST", cfg.hostName(), "LOGIN", cfg.loginCommand(), "FORGET", forget(cfg, lines)).Replace(r.means)
 		if means == "" {
 			means = strings.Join(lines, "; ")
 		}
@@ -219,6 +260,9 @@ func forget(cfg *Config, lines []string) string {
 		if proposal.MatchString(line) {
 			return line
 		}
+	}
+	if len(cfg.Command) > 0 {
+		return "ssh-keygen -R …" // of a host that we do not know
 	}
 	if cfg.Port == "" || cfg.Port == "22" {
 		return "ssh-keygen -R " + cfg.Host
