@@ -46,9 +46,6 @@ func newCluster(t *testing.T) (*lab, *cluster) {
 
 // location is that of a repository, as clients see it: in the long form behind the balancer, in the short one on
 // the first server, which is not killed then.
-//
-// Open: behind the balancer MinIO now and then says NoSuchKey, while a server is dead, for packs that are whole on
-// enough drives. The cause is not known. The long form fails then, and rightly: a mount gives EIO.
 func (c *cluster) location(name string) string {
 	if !long {
 		return c.servers[0].Location("cluster/" + name)

@@ -15,7 +15,8 @@
 //
 // ReadAt is one GET of a range. The Content-Range of the answer must be the range asked for and
 // the body must have its length, so a server or proxy that ignores ranges, or a connection that is
-// cut, is an error and never a short read.
+// cut, is an error and never a short read. A pack that the server says is not there, and lists, is an error that may
+// pass (contradict.go).
 //
 // # Removal
 //
@@ -65,6 +66,8 @@ type Backend struct {
 	opened bool // by Open: there must be a bucket
 
 	wantsMD5 atomic.Bool // whether what is put carries its MD5, too
+
+	contradictions contradictions
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -104,7 +107,10 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	if c.Transport == nil {
 		c.Transport = newTransport(c.Connections)
 	}
-	b := &Backend{cfg: c, slots: make(backend.Slots, c.Connections)}
+	b := &Backend{
+		cfg: c, slots: make(backend.Slots, c.Connections),
+		contradictions: contradictions{now: time.Now, since: map[string]time.Time{}},
+	}
 	b.client.Client, err = minio.New(c.Endpoint, &minio.Options{
 		Creds: creds, Secure: !c.Insecure, Region: c.region(), Transport: c.Transport,
 		BucketLookup: lookups[c.BucketLookup], MaxRetries: max(1, c.Retries),
@@ -288,7 +294,7 @@ func (b *Backend) readAt(ctx context.Context, f backend.File, p []byte, offsetBy
 		return err
 	}
 	body, info, header, err := b.client.GetObject(ctx, b.cfg.Bucket, b.key(f), opts)
-	if err != nil {
+	if err = b.believe(ctx, f, err); err != nil {
 		return err
 	}
 	defer body.Close()
@@ -341,7 +347,7 @@ func (b *Backend) readAll(ctx context.Context, f backend.File, maxBytes int64) (
 // fetch reads a whole file; its caller has a slot.
 func (b *Backend) fetch(ctx context.Context, f backend.File, maxBytes int64) ([]byte, error) {
 	body, info, _, err := b.client.GetObject(ctx, b.cfg.Bucket, b.key(f), minio.GetObjectOptions{})
-	if err != nil {
+	if err = b.believe(ctx, f, err); err != nil {
 		return nil, err
 	}
 	defer body.Close()
