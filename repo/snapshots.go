@@ -149,8 +149,8 @@ func SortSnapshots(sns []*snapshot.Snapshot) {
 }
 
 // FindSnapshot returns the snapshot that the specification names: "latest" is the newest
-// one that the filter lets through (those that cannot be read are logged), anything else is an
-// ID or a prefix of one, which the filter does not touch.
+// one that the filter lets through, anything else is an ID or a prefix of one, which the filter does not touch. While a
+// snapshot cannot be read, nobody knows which one is the latest, and none is.
 func (r *Repository) FindSnapshot(ctx context.Context, spec string, f snapshot.Filter) (*snapshot.Snapshot, error) {
 	if spec != "latest" {
 		id, err := r.Resolve(ctx, backend.Snapshot, spec)
@@ -160,15 +160,15 @@ func (r *Repository) FindSnapshot(ctx context.Context, spec string, f snapshot.F
 		return r.LoadSnapshot(ctx, id)
 	}
 	sns, err := r.Snapshots(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("which snapshot is the latest is not known: %w; name one by its ID (`vitrine snapshots`), or remove what is damaged with `vitrine forget ID`", err)
+	}
 	for _, sn := range slices.Backward(sns) {
 		if f.Match(sn) {
-			if err != nil {
-				r.log.Warn("the latest snapshot is taken from those that can be read", "error", err)
-			}
 			return sn, nil
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("snapshot %q: %w: no snapshot passes the filter", spec, ErrNoMatch), err)
+	return nil, fmt.Errorf("snapshot %q: %w: no snapshot passes the filter", spec, ErrNoMatch)
 }
 
 // SaveSnapshot stores a snapshot and sets its ID. Everything that it reaches must be

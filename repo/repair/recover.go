@@ -39,7 +39,7 @@ type RecoverOptions struct {
 // RecoverResult is what Recover has found.
 type RecoverResult struct {
 	Trees    int                // in the index
-	Lost     int                // of these, that cannot be read
+	Lost     int                // that cannot be read, or that a tree refers to and no index lists
 	Roots    int                // that nothing refers to
 	Snapshot *snapshot.Snapshot // in which they are; nil without roots
 }
@@ -132,10 +132,11 @@ func listTrees(ctx context.Context, r *repo.Repository, roots map[blob.ID]bool) 
 	return trees, nil
 }
 
-// dropReferred reads all trees and takes those out of roots that another one refers to, or that cannot be read; these it
-// counts.
+// dropReferred reads all trees and takes those out of roots that another one refers to, or that cannot be read. These it
+// counts, and those that are referred to and in no index.
 func dropReferred(ctx context.Context, r *repo.Repository, trees []treeOnTheWay, roots map[blob.ID]bool, progress *report) (lost int, err error) {
-	var mu sync.Mutex // guards roots and lost
+	var mu sync.Mutex // guards roots, missing and lost
+	missing := make(map[blob.ID]bool)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for len(trees) > 0 {
@@ -156,6 +157,12 @@ func dropReferred(ctx context.Context, r *repo.Repository, trees []treeOnTheWay,
 				}
 				for _, below := range walk.Subtrees(nodes) {
 					delete(roots, below)
+					h := blob.Handle{Type: blob.Tree, ID: below}
+					if _, known, err := r.LookupBlob(h); err == nil && !known && !missing[below] {
+						missing[below] = true
+						lost++
+						progress.problem("%v is in no index: a directory in tree/%s is lost", h, id.Short())
+					}
 				}
 				progress.advance()
 			})

@@ -149,3 +149,25 @@ func TestRecoverDamaged(t *testing.T) {
 		t.Errorf("%+v, %v", res, err)
 	}
 }
+
+// A tree that another one refers to and no index lists is told of: the snapshot that is made lacks a directory.
+func TestRecoverTellsWhatIsMissing(t *testing.T) {
+	l := newLab(t)
+	r := repotest.Open(t, l.be)
+	lost := blob.Hash([]byte("lost"))
+	err := r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
+		for _, name := range []string{"a", "b"} {
+			if _, err := storeTree(ctx, w, snapshot.Node{Name: name, Type: snapshot.Dir, Subtree: &lost}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, found, err := recovered(t, l.be)
+	if err != nil || res.Roots != 2 || res.Lost != 1 || len(found) != 1 || !strings.Contains(found[0], lost.Short()) {
+		t.Errorf("%+v, %q, %v; want 2 roots and 1 lost tree, named once", res, found, err)
+	}
+}

@@ -49,11 +49,18 @@ func classify(ctx context.Context, err error) (code int, message string) {
 		code = exitError
 	}
 	message = "Fatal: " + err.Error()
-	if errors.Is(err, repo.ErrBlobMissing) && !strings.Contains(message, "`vitrine ") { // else it says what to do already
+	switch {
+	case strings.Contains(message, "`vitrine "), strings.Contains(message, "; put "): // it says what to do already
+	case errors.Is(err, repo.ErrBlobMissing):
 		message += missingAdvice
+	case errors.Is(err, repo.ErrCorrupt):
+		message += damagedAdvice
 	}
 	return code, message
 }
+
+// damagedAdvice ends the last line when something stored is damaged: what helps depends on what it is.
+const damagedAdvice = "; `vitrine check` finds all that is damaged and says what to do about it"
 
 // missingAdvice ends the last line when something was in no index.
 const missingAdvice = "; `vitrine repair index` finds what packs still have, and `vitrine repair snapshots` then takes what stays lost out of the snapshots"

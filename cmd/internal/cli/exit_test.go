@@ -26,6 +26,8 @@ func TestClassify(t *testing.T) {
 		{t.Context(), fmt.Errorf("open: %w 3", repo.ErrVersion), 1, "Fatal: open"},
 		{t.Context(), fmt.Errorf("load tree/1: %w", repo.ErrBlobMissing), 1, "Fatal: load tree/1: blob is in no index; `vitrine repair index` "},
 		{t.Context(), fmt.Errorf("tree/1: %w; see `vitrine check`", repo.ErrBlobMissing), 1, "index; see `vitrine check`"},
+		{t.Context(), fmt.Errorf("snapshot/1: %w", repo.ErrNotAsNamed), 1, "its name; `vitrine check` finds "},
+		{t.Context(), fmt.Errorf("config: %w; put the file back", repo.ErrCorrupt), 1, "corrupt; put the file back\n"},
 		{t.Context(), errIncomplete, 3, "Warning: "},
 		{t.Context(), errors.Join(errNotRemoved, errors.New("x")), 3, "Fatal: failed to remove"},
 		{t.Context(), fmt.Errorf("/srv: %w", repo.ErrNoRepository), 10, "/srv"},
@@ -35,7 +37,7 @@ func TestClassify(t *testing.T) {
 		{t.Context(), errors.Join(fmt.Errorf("backup: %w", lock.ErrLost), context.Canceled), 1, "lost"},
 	} {
 		code, message := classify(c.ctx, c.err)
-		if code != c.code || !strings.Contains(message, c.word) {
+		if code != c.code || !strings.Contains(message+"\n", c.word) {
 			t.Errorf("%v: code %d, %q; want %d and %q", c.err, code, message, c.code, c.word)
 		}
 	}

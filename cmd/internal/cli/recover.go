@@ -63,6 +63,9 @@ func (a *app) runRecover(ctx context.Context) error {
 			return nil
 		}
 		a.print.Line("saved new snapshot %s", res.Snapshot.ID.Short())
+		if res.Lost > 0 {
+			a.print.Line("something may be missing in it: `vitrine repair snapshots --forget %s` takes that out", res.Snapshot.ID.Short())
+		}
 		return nil
 	})
 }

@@ -144,13 +144,26 @@ func (b *Backup) Share() (done, total uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.shown = max(b.shown, done)
-	return b.shown, b.totalBytes.Load()
+	_, total, _ = b.totals()
+	return b.shown, total
 }
 
 // stored is what has been read and is not on its way to the store: there it counts when it has arrived.
 func (b *Backup) stored() uint64 {
 	done, going := b.bytes.Load(), b.going()
 	return done - min(done, going)
+}
+
+// totals returns what there is to do, as far as it is known. A guess that turns out too low (archive guesses from the parent) is
+// raised, and is not certain any more.
+func (b *Backup) totals() (files, bytes uint64, certain bool) {
+	files, bytes = b.totalFiles.Load(), b.totalBytes.Load()
+	doneFiles, doneBytes := b.files.Load(), b.bytes.Load()
+	certain = b.scanned.Load() && doneFiles <= files && doneBytes <= bytes
+	if files > 0 {
+		files, bytes = max(files, doneFiles), max(bytes, doneBytes)
+	}
+	return files, bytes, certain
 }
 
 // going returns how many bytes are on their way to the store.
@@ -168,15 +181,16 @@ func (b *Backup) Rate() string {
 	if done == 0 {
 		return ""
 	}
-	return rateAndLeft(b.begin, done, b.totalBytes.Load(), b.scanned.Load())
+	_, total, certain := b.totals()
+	return rateAndLeft(b.begin, done, total, certain)
 }
 
 // Status implements View.
 func (b *Backup) Status() string {
 	s := fmt.Sprintf("%d files, %s", b.files.Load(), Bytes(b.bytes.Load()))
-	if b.totalFiles.Load() > 0 {
-		s += fmt.Sprintf(" of %d files, %s", b.totalFiles.Load(), Bytes(b.totalBytes.Load()))
-		if !b.scanned.Load() {
+	if files, bytes, certain := b.totals(); files > 0 {
+		s += fmt.Sprintf(" of %d files, %s", files, Bytes(bytes))
+		if !certain {
 			s += " found so far"
 		}
 	}
@@ -223,14 +237,15 @@ func (b *Backup) Current() []string {
 
 // Message implements View.
 func (b *Backup) Message() any {
-	share, total := b.Share()
+	share, _ := b.Share()
+	files, total, certain := b.totals()
 	elapsed := time.Since(b.begin)
 	m := statusMessage{
 		MessageType: "status", SecondsElapsed: uint64(elapsed.Seconds()), PercentDone: Share(share, total),
-		TotalFiles: b.totalFiles.Load(), FilesDone: b.files.Load(), TotalBytes: total, BytesDone: b.bytes.Load(),
+		TotalFiles: files, FilesDone: b.files.Load(), TotalBytes: total, BytesDone: b.bytes.Load(),
 		ErrorCount: b.errors.Load(), CurrentFiles: b.Current(),
 	}
-	if b.scanned.Load() {
+	if certain {
 		m.SecondsRemaining = uint64(Remaining(b.stored(), total, elapsed).Seconds())
 	}
 	return m

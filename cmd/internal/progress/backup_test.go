@@ -56,6 +56,30 @@ func TestBackupStores(t *testing.T) {
 	}
 }
 
+// TestBackupOutgrows: a guess of the totals that was too low grows with what is done, and is not taken for certain any more.
+func TestBackupOutgrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		b := NewBackup(New(Options{Stdout: &out, Stderr: &out}))
+		b.Scanned(archive.Total{Files: 1, Bytes: 100}, true)
+		for _, step := range []struct {
+			files, total uint64
+			share        float64
+			certain      bool
+		}{{1, 100, 0.6, true}, {2, 120, 1, false}, {3, 180, 1, false}} {
+			time.Sleep(time.Second)
+			b.Done(archive.Item{Dir: "/d", Name: "f", Type: snapshot.File, Change: archive.Unmodified, SizeBytes: 60})
+			m := b.Message().(statusMessage)
+			if m.TotalFiles != step.files || m.TotalBytes != step.total || m.PercentDone != step.share || m.FilesDone != step.files {
+				t.Errorf("after %d files: %+v", step.files, m)
+			}
+			if got := !strings.Contains(b.Status(), "found so far"); got != step.certain {
+				t.Errorf("after %d files: %s", step.files, b.Status())
+			}
+		}
+	})
+}
+
 // TestBackupShare: what is on its way to the store is not done, and the share does not go back when more is.
 func TestBackupShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
