@@ -212,7 +212,7 @@ func TestBroken(t *testing.T) {
 		s := newStore()
 		ctx, l := mustAcquire(t, testClient(s, false, nil))
 		time.Sleep(time.Minute)
-		if n, err := Unlock(t.Context(), s, true, nil); n != 1 || err != nil {
+		if n, err := Unlock(t.Context(), s, true, nil); n.Removed != 1 || err != nil {
 			t.Fatal(n, err)
 		}
 		s.put(t, theirs(true))

@@ -4,8 +4,8 @@
 //
 // A lock is a file below locks/. Acquire looks for conflicting locks, writes its own, waits 200 ms
 // and looks again, so that of two clients at the same moment at least one sees the other. Both may,
-// and then both give up; RetryFor lets them try again after waits that differ. A backup waits longer on a slow
-// store, up to 2 s, to know of others that begin at the same moment.
+// and then both give up; RetryFor lets them try again after waits that differ. With Options.Sharing a client waits
+// longer on a slow store, up to 2 s.
 //
 // With Options.Early the wait and the second look happen while the holder is at work already. What
 // it reads meanwhile is to be relied on: a client that excludes us and that the first look did not see
@@ -74,6 +74,7 @@ type LockedError struct {
 	Age     time.Duration // of the lock when it was seen
 	Stale   bool          // the holder seems to be gone
 	Damaged error         // why the lock file cannot be decoded; then only Holder.ID is known
+	Waited  time.Duration // Options.RetryFor, which has passed
 }
 
 // Is makes it an ErrLocked.
@@ -89,8 +90,11 @@ func (e *LockedError) Error() string {
 		kind = " exclusively"
 	}
 	advice := "wait for it to end, or let --retry-lock wait"
-	if e.Stale {
+	switch {
+	case e.Stale:
 		advice = "it seems to be gone: `vitrine unlock` removes the lock"
+	case e.Waited > 0:
+		advice = fmt.Sprintf("--retry-lock has waited for %v in vain", e.Waited)
 	}
 	return fmt.Sprintf("%v%s by %s@%s (pid %d) since %s, %v ago; %s", ErrLocked, kind, e.Holder.Username, e.Holder.Hostname,
 		e.Holder.PID, e.Holder.Time.Local().Format(time.DateTime), e.Age.Round(time.Second), advice)
@@ -108,6 +112,8 @@ type Options struct {
 	Early bool
 	// Backup says in the lock that the holder is making a backup, for Lock.Backwards of others.
 	Backup bool
+	// Sharing is worth a longer wait on a slow store, so that backups that begin at the same moment know each other.
+	Sharing bool
 	// Log receives what is worth knowing and is no error; nil discards it.
 	Log *slog.Logger
 }
@@ -115,7 +121,7 @@ type Options struct {
 // Protocol times.
 const (
 	settleTime   = 200 * time.Millisecond // between writing a lock and looking again
-	settleMost   = 2 * time.Second        // that of a backup on a slow store
+	settleMost   = 2 * time.Second        // that with Options.Sharing on a slow store
 	retryFirst   = 500 * time.Millisecond // before the first retry; doubles
 	retryMost    = time.Minute
 	releaseTime  = 10 * time.Second // for removing a lock, also when the context has ended: then from that moment
@@ -152,14 +158,21 @@ func (l *Lock) Settled(ctx context.Context) error { return l.settled(ctx) }
 func (l *Lock) Release() error { return l.release() }
 
 // Unlock removes the locks whose holders seem to be gone: older than 30 minutes, or taken on this
-// host by a process that has ended. With all, it removes every lock. It returns how many it
-// removed; log, which may be nil, is told which stay and why.
-func Unlock(ctx context.Context, r Files, all bool, log *slog.Logger) (removed int, err error) {
-	removed, err = newClient(r, Options{Log: log}).unlock(ctx, all)
+// host by a process that has ended. With all, it removes every lock. log, which may be nil, is told which stay and why.
+func Unlock(ctx context.Context, r Files, all bool, log *slog.Logger) (Unlocked, error) {
+	u, err := newClient(r, Options{Log: log}).unlock(ctx, all)
 	if err != nil {
 		err = fmt.Errorf("unlock repository: %w", err)
 	}
-	return removed, err
+	return u, err
+}
+
+// Unlocked counts the locks that Unlock removed, and those that stay.
+type Unlocked struct {
+	Removed    int
+	AtWork     int // their holders seem to be at work
+	Unreadable int
+	Empty      int // the rests of interrupted uploads, in nobody's way
 }
 
 // client is one user of the protocol, with what it asks of its surroundings.
@@ -170,13 +183,14 @@ type client struct {
 	now     func() time.Time
 	started func(pid int) (time.Time, bool)
 
+	sharing   bool
 	backwards atomic.Bool // the direction to be said in locks, see Lock.Backwards
 	turned    atomic.Bool // the lock that is there says another one
 }
 
 func newClient(r Files, o Options) *client {
 	c := &client{files: r, self: identity(), log: o.Log, now: time.Now, started: processStart}
-	c.self.Exclusive, c.self.Backup = o.Exclusive, o.Backup
+	c.self.Exclusive, c.self.Backup, c.sharing = o.Exclusive, o.Backup, o.Sharing
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -199,6 +213,9 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 		}
 		left := deadline.Sub(c.now())
 		if left <= 0 {
+			if locked := new(LockedError); errors.As(err, &locked) {
+				locked.Waited = retryFor
+			}
 			return nil, nil, err
 		}
 		if wait == retryFirst {
@@ -218,7 +235,7 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 	id, made, after, err := c.make(ctx)
 	quick := c.now().Sub(began) < settleTime/2
 	if err == nil && !quick {
-		after, err = c.settle(ctx, id, settleTime)
+		after, err = c.settle(ctx, id, c.settleWait(made))
 	}
 	if err != nil {
 		c.undo(ctx, id)
@@ -235,12 +252,7 @@ func (c *client) acquireEarly(ctx context.Context) (context.Context, *Lock, erro
 func (c *client) try(ctx context.Context) (blob.ID, time.Time, others, error) {
 	id, made, after, err := c.make(ctx)
 	if err == nil {
-		wait := settleTime
-		if c.self.Backup {
-			// Others may come at this moment, and the store may be as slow for them: see who they are before work begins.
-			wait = min(max(wait, 3*c.now().Sub(made)), settleMost)
-		}
-		after, err = c.settle(ctx, id, wait)
+		after, err = c.settle(ctx, id, c.settleWait(made))
 	}
 	if err != nil {
 		c.undo(ctx, id)
@@ -261,6 +273,15 @@ func (c *client) make(ctx context.Context) (blob.ID, time.Time, []found, error) 
 		err = fmt.Errorf("%w (a check can do without a lock: --no-lock)", err)
 	}
 	return id, made, before, err
+}
+
+// settleWait is how long to wait after a lock that was begun to be written then. Others may come at this moment, and the store may be
+// as slow for them.
+func (c *client) settleWait(made time.Time) time.Duration {
+	if !c.sharing {
+		return settleTime
+	}
+	return min(max(settleTime, 3*c.now().Sub(made)), settleMost)
 }
 
 // settle is the second look after a wait, for those who came at the same time. It returns the locks that there are.
@@ -459,30 +480,38 @@ func (c *client) readFile(ctx context.Context, id blob.ID) (found, error) {
 	return found{info, nil}, nil
 }
 
-func (c *client) unlock(ctx context.Context, all bool) (removed int, err error) {
+func (c *client) unlock(ctx context.Context, all bool) (u Unlocked, err error) {
 	locks, err := c.readForUnlock(ctx, all)
 	if err != nil {
-		return 0, err
+		return u, err
 	}
 	var errs []error
 	for _, l := range locks {
 		if !all && l.damaged != nil {
 			c.log.Warn("a lock that cannot be read stays; `vitrine unlock --remove-all` removes it", "error", l.damaged)
+			u.Unreadable++
 			continue
 		}
 		if now := c.now(); !all && !l.info.stale(now, c.self.Hostname, c.started) {
 			c.log.Info("the lock of a client that seems to be at work stays", "host", l.info.Hostname, "pid", l.info.PID,
 				"age", now.Sub(l.info.Time).Round(time.Second))
+			u.AtWork++
 			continue
 		}
 		err := c.files.RemoveFile(ctx, backend.Lock, l.info.ID)
 		if err == nil {
-			removed++
+			u.Removed++
 		} else if !errors.Is(err, backend.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
-	return removed, errors.Join(errs...)
+	infos, err := c.files.ListFiles(ctx, backend.Lock)
+	for _, file := range infos {
+		if file.SizeBytes == 0 {
+			u.Empty++
+		}
+	}
+	return u, errors.Join(append(errs, err)...)
 }
 
 // readForUnlock reads the locks, or only their names when all are to be removed.

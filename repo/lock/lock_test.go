@@ -56,6 +56,7 @@ func TestMessage(t *testing.T) {
 	}{
 		{LockedError{Holder: held, Age: 200 * time.Second},
 			[]string{"repository is already locked exclusively by bob@nas (pid 12) since " + held.Time.Format(time.DateTime) + ", 3m20s ago", "--retry-lock"}},
+		{LockedError{Holder: held, Age: 200 * time.Second, Waited: time.Minute}, []string{"; --retry-lock has waited for 1m0s in vain"}},
 		{LockedError{Holder: held, Age: time.Hour, Stale: true}, []string{"1h0m0s ago", "seems to be gone", "`vitrine unlock`"}},
 		{LockedError{Holder: Info{ID: blob.Hash(nil)}, Damaged: errors.New("bad MAC")}, []string{"cannot be read", "bad MAC", "`vitrine unlock --remove-all`"}},
 	}
@@ -366,9 +367,11 @@ func TestUnlock(t *testing.T) {
 			}
 			return time.Now().Add(-time.Hour), true
 		}
-		removed, err := c.unlock(t.Context(), false)
-		if err != nil || removed != 4 {
-			t.Errorf("%d removed, %v, want 4", removed, err)
+		empty := blob.ID{10}
+		s.files[empty], stay[empty] = nil, "empty"
+		want := Unlocked{Removed: 4, AtWork: 5, Unreadable: 1, Empty: 1}
+		if u, err := c.unlock(t.Context(), false); err != nil || u != want {
+			t.Errorf("%+v, %v, want %+v", u, err, want)
 		}
 		for _, id := range s.ids() {
 			if stay[id] == "" {
@@ -390,12 +393,12 @@ func TestUnlock(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		if removed, err := c.unlock(t.Context(), true); !errors.Is(err, broken) || removed != 5 {
-			t.Errorf("%d removed, %v, want 5 and an error", removed, err)
+		if u, err := c.unlock(t.Context(), true); !errors.Is(err, broken) || u != (Unlocked{Removed: 6}) {
+			t.Errorf("%+v, %v, want 6 removed and an error", u, err)
 		}
 		s.spoil(nil, nil)
-		if removed, err := Unlock(t.Context(), s, true, nil); err != nil || removed != 1 {
-			t.Errorf("%d removed, %v, want 1", removed, err)
+		if u, err := Unlock(t.Context(), s, true, nil); err != nil || u != (Unlocked{Removed: 1}) {
+			t.Errorf("%+v, %v, want 1 removed", u, err)
 		}
 		s.wantFiles(t, 0)
 	})

@@ -89,8 +89,9 @@ func TestBackwards(t *testing.T) {
 func TestOppositeDirections(t *testing.T) {
 	for _, apart := range []time.Duration{0, time.Nanosecond, time.Millisecond, settleTime / 2, settleTime, time.Second, time.Minute} {
 		for _, slow := range []time.Duration{0, settleTime / 2, settleTime, 10 * settleTime} {
-			for later := range 2 {
+			for kind := range 4 {
 				synctest.Test(t, func(t *testing.T) {
+					later, early := kind%2, kind/2 == 1
 					s := newStore()
 					var wg sync.WaitGroup
 					locks := make([]*Lock, 2)
@@ -104,10 +105,25 @@ func TestOppositeDirections(t *testing.T) {
 							if i == later {
 								time.Sleep(apart)
 							}
-							_, locks[i] = mustAcquire(t, c)
+							c.sharing = true
+							if !early {
+								_, locks[i] = mustAcquire(t, c)
+								return
+							}
+							var err error
+							if _, locks[i], err = c.acquireEarly(t.Context()); err != nil {
+								t.Error(err)
+								return
+							}
+							t.Cleanup(func() { locks[i].Release() })
 						})
 					}
 					wg.Wait()
+					for _, l := range locks {
+						if err := l.Settled(t.Context()); err != nil {
+							t.Error(err)
+						}
+					}
 					now := func(l *Lock) bool {
 						backwards, err := l.BackwardsNow(t.Context())
 						if err != nil {
@@ -118,7 +134,7 @@ func TestOppositeDirections(t *testing.T) {
 					if a, b := now(locks[0]), now(locks[1]); a == b {
 						t.Errorf("host%d %v later, slow by %v: both backwards: %v", later, apart, slow, a)
 					}
-					if a, b := locks[0].Backwards(), locks[1].Backwards(); slow < settleTime && a == b {
+					if a, b := locks[0].Backwards(), locks[1].Backwards(); !early && slow < settleTime && a == b { // one that is early has perhaps not looked again
 						t.Errorf("host%d %v later, slow by %v: both backwards: %v at first", later, apart, slow, a)
 					}
 					if apart == time.Minute && now(locks[1-later]) {
@@ -181,6 +197,38 @@ func TestDirectionsOfThree(t *testing.T) {
 			t.Errorf("second of two that are left: %v, %v", b, err)
 		}
 	})
+}
+
+// Who is to share the work waits on a slow store for those that come at the same moment, early or not.
+func TestSharingWaits(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		for _, tc := range []struct {
+			sharing    bool
+			save, want time.Duration
+		}{
+			{false, settleTime, 2 * settleTime},
+			{true, settleTime, 4 * settleTime},
+			{true, 10 * time.Second, 10*time.Second + settleMost},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				c := mortal(slowSave{newStore(), tc.save})
+				c.sharing = tc.sharing
+				acquire := c.acquireEarly
+				if !early {
+					acquire = func(ctx context.Context) (context.Context, *Lock, error) { return c.acquire(ctx, 0) }
+				}
+				began := time.Now()
+				_, l, err := acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(began); took != tc.want {
+					t.Errorf("early %v, sharing %v, a store that takes %v: %v, want %v", early, tc.sharing, tc.save, took, tc.want)
+				}
+				l.Release()
+			})
+		}
+	}
 }
 
 // slowSave takes its time for saving.

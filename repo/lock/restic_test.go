@@ -150,7 +150,7 @@ func TestWeRespectRestic(t *testing.T) {
 	s.start(backup)
 	s.wantLockedBy(true, backup.Process.Pid, "--retry-lock")
 	s.hold(false, func() {})
-	if n, err := lock.Unlock(t.Context(), s.r, false, nil); n != 0 || err != nil {
+	if n, err := lock.Unlock(t.Context(), s.r, false, nil); n.Removed != 0 || err != nil {
 		t.Errorf("%d locks of a live restic removed, %v", n, err)
 	}
 	if _, err := input.Write([]byte("content")); err != nil {
@@ -176,7 +176,7 @@ func TestWeRespectRestic(t *testing.T) {
 	if locked := s.wantLockedBy(false, prune.Process.Pid, "`vitrine unlock`"); !locked.Stale {
 		t.Error("the lock of a killed restic is not stale")
 	}
-	if n, err := lock.Unlock(t.Context(), s.r, false, nil); n != 1 || err != nil {
+	if n, err := lock.Unlock(t.Context(), s.r, false, nil); n.Removed != 1 || err != nil {
 		t.Errorf("%d locks removed, %v, want 1", n, err)
 	}
 	s.hold(true, func() {})

@@ -123,7 +123,7 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	return a.backupLock(ctx, r, early, func(ctx context.Context, l *lock.Lock) error {
+	return a.backupLock(ctx, r, early, ao.Parent == nil, func(ctx context.Context, l *lock.Lock) error {
 		if err := a.mend(ctx, r, l); err != nil {
 			return err
 		}

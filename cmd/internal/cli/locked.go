@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,16 +21,13 @@ func (a *app) withLock(ctx context.Context, r *repo.Repository, exclusive bool, 
 }
 
 // backupLock is withLock for the shared lock of a backup, which asks the lock what others do. With early, fn may read at once,
-// but writes nothing until the lock has settled.
-func (a *app) backupLock(ctx context.Context, r *repo.Repository, early bool, fn func(context.Context, *lock.Lock) error) error {
-	return a.hold(ctx, r, lock.Options{Early: early, Backup: true, RetryFor: a.global.retryLock, Log: a.print.Logger()}, fn)
+// but writes nothing until the lock has settled. first is a backup without a parent: much is stored, and worth sharing.
+func (a *app) backupLock(ctx context.Context, r *repo.Repository, early, first bool, fn func(context.Context, *lock.Lock) error) error {
+	return a.hold(ctx, r, lock.Options{Early: early, Backup: true, Sharing: first, RetryFor: a.global.retryLock, Log: a.print.Logger()}, fn)
 }
 
 func (a *app) hold(ctx context.Context, r *repo.Repository, o lock.Options, fn func(context.Context, *lock.Lock) error) error {
 	locked, l, err := lock.Acquire(ctx, r, o)
-	if o.RetryFor > 0 && errors.Is(err, lock.ErrLocked) {
-		return waitedError{err, o.RetryFor}
-	}
 	if err != nil {
 		return err
 	}
@@ -57,21 +53,6 @@ func (a *app) hold(ctx context.Context, r *repo.Repository, o lock.Options, fn f
 	}
 	return errors.Join(err, released)
 }
-
-// waitedError is that the repository is still locked after --retry-lock has waited.
-type waitedError struct {
-	error
-	retried time.Duration
-}
-
-// Error says so, and does not advise to wait.
-func (e waitedError) Error() string {
-	who, _, _ := strings.Cut(e.error.Error(), "; wait for it to end")
-	return fmt.Sprintf("%s; --retry-lock has waited for %v in vain", who, e.retried)
-}
-
-// Unwrap returns the error of the lock.
-func (e waitedError) Unwrap() error { return e.error }
 
 // cleaningUp is said when the end after a signal takes longer than a moment.
 const cleaningUp = "interrupted; cleaning up, the lock comes last (again: end now and leave it)"
