@@ -27,8 +27,19 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 }
 
 // RunRepeating is Run for backends whose calls may be made more than once, since what is behind them fails
-// all the time. They mostly wait, so that so many tests run at once, whatever -parallel says.
-func RunRepeating(t *testing.T, atOnce int, open func(t *testing.T) backend.Backend) {
+// all the time. They mostly wait, so that so many tests run at once, whatever -parallel says. A quick run may meet too
+// few of the faults to show anything: the suite is run again until enough returns true, ten times at most.
+func RunRepeating(t *testing.T, atOnce int, enough func() bool, open func(t *testing.T) backend.Backend) {
+	for range 10 {
+		runRepeating(t, atOnce, open)
+		if enough() || t.Failed() {
+			return
+		}
+	}
+	t.Error("too few faults in ten runs: the test shows nothing")
+}
+
+func runRepeating(t *testing.T, atOnce int, open func(t *testing.T) backend.Backend) {
 	var group sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for _, test := range suite {
