@@ -42,7 +42,7 @@ func (r *run) stdin(ctx context.Context, in io.Reader, components []string, at t
 	r.rep.Started(abs, node.Name, 0)
 	if err := r.readChunks(ctx, in, nil, maxSegment, f); err != nil {
 		f.fail()
-		r.abort(fmt.Errorf("read standard input: %w", err))
+		r.abort(fmt.Errorf("%s: %w", node.Name, err))
 	}
 	f.letGo(ctx)
 }

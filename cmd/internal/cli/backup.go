@@ -191,6 +191,8 @@ func (a *app) archiveOptions(ctx context.Context, o backupOptions, args []string
 		return ao, err
 	}
 	switch {
+	case o.stdin && o.stdinFilename == "":
+		return ao, usagef("vitrine backup", "--stdin-filename is empty: leave it out, or give a name")
 	case o.stdin && (len(args) > 0 || o.filesFromGiven()):
 		return ao, usagef("vitrine backup", "--stdin was specified and files or directories too: leave one of them out")
 	case o.stdin:
@@ -204,6 +206,8 @@ func (a *app) archiveOptions(ctx context.Context, o backupOptions, args []string
 // checkCommand sees to it that there is a command to run, and nothing else to back up.
 func (o *backupOptions) checkCommand(ao *archive.Options, args []string) error {
 	switch {
+	case o.stdinFilename == "":
+		return usagef("vitrine backup", "--stdin-filename is empty: leave it out, or give a name")
 	case o.stdin:
 		return usagef("vitrine backup", "--stdin and --stdin-from-command exclude each other")
 	case o.filesFromGiven():
