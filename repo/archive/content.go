@@ -191,8 +191,15 @@ type chunkJob struct {
 	f     *largeFile
 	index int // of the first
 	n     int
-	data  [chunkGroup][]byte // n of them, in seg
-	seg   *segment           // let go when they are stored
+	data  [chunkGroup][]byte
+	segs  [chunkGroup]*segment // which hold data, each let go when all is stored
+}
+
+// add appends a chunk that is in seg.
+func (j *chunkJob) add(chunk []byte, seg *segment) {
+	seg.retain()
+	j.data[j.n], j.segs[j.n] = chunk, seg
+	j.n++
 }
 
 // readLarge cuts a file into chunks and hands them out. It returns when the file is read; the
@@ -228,8 +235,12 @@ func (r *run) readLarge(ctx context.Context, f *source.File, prefix []byte, i in
 	large.letGo(ctx)
 }
 
+// readBytes is how much of a large file is read at a time: so little that it is still in the processor's caches when it is
+// cut.
+const readBytes = 512 << 10
+
 // readChunks reads in to its end and sets the node's size. What the chunker cannot decide without
-// more bytes, hardly more than a chunk, moves on to the next segment. The error is one of in; any
+// more bytes, less than a chunk, moves on to the next segment. The error is one of in; any
 // other ends the backup.
 func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expected int64, large *largeFile) error {
 	seg := r.buffers.get(ctx, expected)
@@ -237,12 +248,17 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 		large.fail()
 		return nil
 	}
-	defer func() { seg.release() }()
-	held := copy(seg.buf, prefix)
+	job := chunkJob{f: large}
+	defer func() {
+		r.dispatch(ctx, &job)
+		seg.release()
+	}()
+	held := copy(seg.buf, prefix) // bytes in seg.buf
+	begin, scanned := 0, 0        // where the next chunk begins there, and how many of its bytes have no cut among them
 	var length int64
 	for eof := false; ; {
-		for held < len(seg.buf) && !eof {
-			n, err := in.Read(seg.buf[held:])
+		for end := min(held+readBytes, len(seg.buf)); held < end && !eof; {
+			n, err := in.Read(seg.buf[held:end])
 			held += n
 			if eof = err == io.EOF; err != nil && !eof {
 				return err
@@ -252,48 +268,50 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 				return nil
 			}
 		}
-		rest := seg.buf[:held]
-		job := chunkJob{f: large, seg: seg}
-		for len(rest) > 0 {
-			cut := r.chunker.Cut(rest)
+		for begin < held {
+			rest := seg.buf[begin:held]
+			cut := r.chunker.CutFrom(rest, scanned)
 			if cut == len(rest) && cut < chunker.MaxBytes && !eof {
+				scanned = cut
 				break
 			}
-			job.data[job.n] = rest[:cut:cut]
-			if job.n++; job.n == chunkGroup {
-				r.dispatch(ctx, job)
-				job.n = 0
+			job.add(rest[:cut:cut], seg)
+			if job.n == chunkGroup {
+				r.dispatch(ctx, &job)
 			}
 			length += int64(cut)
-			rest = rest[cut:]
-		}
-		if job.n > 0 {
-			r.dispatch(ctx, job)
+			begin, scanned = begin+cut, 0
 		}
 		if eof {
 			large.node.Size = uint64(length)
 			return nil
 		}
-		seg = r.nextSegment(ctx, seg, rest)
-		held = len(rest)
+		if held == len(seg.buf) {
+			rest := seg.buf[begin:]
+			seg = r.nextSegment(ctx, seg, rest, &job)
+			begin, held = 0, len(rest)
+		}
 	}
 }
 
-// dispatch gives chunks to a worker that has time, or stores them here: then all are busy, and the
-// reader has no reason to run ahead.
-func (r *run) dispatch(ctx context.Context, job chunkJob) {
+// dispatch gives the chunks of job to a worker that has time, or stores them here: then all are busy, and the
+// reader has no reason to run ahead. It leaves job empty.
+func (r *run) dispatch(ctx context.Context, job *chunkJob) {
+	if job.n == 0 {
+		return
+	}
 	f := job.f
 	f.pending.Add(1)
 	f.mu.Lock()
 	job.index = len(f.node.Content)
 	f.node.Content = slices.Grow(f.node.Content, job.n)[:job.index+job.n]
 	f.mu.Unlock()
-	job.seg.retain()
 	select {
-	case r.chunks <- job:
+	case r.chunks <- *job:
 	default:
-		r.chunk(ctx, job)
+		r.chunk(ctx, *job)
 	}
+	*job = chunkJob{f: f}
 }
 
 // chunk stores the chunks of a job.
@@ -301,7 +319,9 @@ func (r *run) chunk(ctx context.Context, job chunkJob) {
 	var it Item
 	var saved [chunkGroup]repo.Saved
 	ok := r.saveData(ctx, job.data[:job.n], saved[:], &it)
-	job.seg.release()
+	for _, seg := range job.segs[:job.n] {
+		seg.release()
+	}
 	f := job.f
 	f.mu.Lock()
 	f.failed = f.failed || !ok

@@ -13,9 +13,9 @@ import (
 // Segments are the buffers that larger files are read into, powers of two in size.
 const (
 	minSegment = 1 << 20
-	// maxSegment has room for more bytes beside the longest rest that the chunker leaves.
-	maxSegment = 2 * chunker.MaxBytes
-	classes    = 5 // minSegment << class, up to maxSegment
+	// maxSegment holds any chunk: what the chunker leaves for the next segment is shorter.
+	maxSegment = chunker.MaxBytes
+	classes    = 4 // minSegment << class, up to maxSegment
 )
 
 // buffers hands out segments of one arena, so that a run allocates no other memory for them and the system has to provide
@@ -173,8 +173,8 @@ func (seg *segment) release() {
 // nextSegment returns a segment that begins with rest, the end of seg, and lets go of seg. When the
 // budget is used up it waits until the chunks of seg are stored and goes on in the same memory:
 // a reader never waits for another reader. Meanwhile it stores chunks itself, so that it can count
-// on progress, also when ctx has ended.
-func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte) *segment {
+// on progress, also when ctx has ended. open, which may hold chunks of seg, is stored with them.
+func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte, open *chunkJob) *segment {
 	next := r.buffers.try(classOf(maxSegment))
 	if next == nil && len(rest) == len(seg.buf) {
 		// The file has outgrown a small segment: there is no room to go on in. This much
@@ -186,6 +186,7 @@ func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte) *segme
 		seg.release()
 		return next
 	}
+	r.dispatch(ctx, open)
 	for seg.refs.Load() > 1 {
 		select {
 		case <-seg.idle:

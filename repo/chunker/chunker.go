@@ -91,6 +91,16 @@ func (c *Chunker) Cut(p []byte) int {
 	return c.scanStreams(p, MinBytes)
 }
 
+// CutFrom is Cut for p of which the first scanned bytes were found, by a call with no more than them, to hold no cut.
+func (c *Chunker) CutFrom(p []byte, scanned int) int {
+	p = p[:min(len(p), MaxBytes)]
+	from := max(scanned, MinBytes)
+	if len(p) <= from {
+		return len(p)
+	}
+	return c.scanStreams(p, from)
+}
+
 // scan returns the first cut at or after from, which is at least windowBytes, or len(p).
 func (c *Chunker) scan(p []byte, from int) int {
 	d := c.fingerprint(p[from-windowBytes : from])
