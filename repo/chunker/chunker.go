@@ -32,6 +32,7 @@ type Chunker struct {
 	// mod[b] reduces a fingerprint whose top byte b has been shifted out beyond the
 	// degree; out[b] takes the byte b out that leaves the window.
 	mod, out [256]uint64
+	matrices matrices // the same for skipPlanes
 }
 
 // made holds a Chunker per polynomial. A process meets one or two repositories.
@@ -76,6 +77,7 @@ func newChunker(pol Pol) *Chunker {
 		}
 		c.out[b] = d
 	}
+	c.matrices = newMatrices(c)
 	return c
 }
 
@@ -88,7 +90,15 @@ func (c *Chunker) Cut(p []byte) int {
 	if len(p) <= MinBytes {
 		return len(p)
 	}
-	return c.scanStreams(p, MinBytes)
+	return c.scanFast(p, MinBytes)
+}
+
+// scanFast does what scan does, in the fastest way there is.
+func (c *Chunker) scanFast(p []byte, from int) int {
+	if planesWork {
+		return c.scan(p, c.skipPlanes(p, from))
+	}
+	return c.scanStreams(p, from)
 }
 
 // scan returns the first cut at or after from, which is at least windowBytes, or len(p).

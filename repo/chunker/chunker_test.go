@@ -189,9 +189,7 @@ func FuzzCut(f *testing.F) {
 			if from > len(p) {
 				continue
 			}
-			if got, want := ch.scanStreams(p, from), ch.scan(p, from); got != want {
-				t.Fatalf("streams over %d bytes from %d: cut %d, want %d", len(p), from, got, want)
-			}
+			sameScan(t, ch, p, from)
 		}
 	})
 }
@@ -202,7 +200,7 @@ func BenchmarkCut(b *testing.B) {
 	for _, bench := range []struct {
 		name string
 		scan func(p []byte, from int) int
-	}{{"plain", c.scan}, {"streams", c.scanStreams}} {
+	}{{"plain", c.scan}, {"streams", c.scanStreams}, {"fast", c.scanFast}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.SetBytes(int64(len(p)))
 			for b.Loop() {
