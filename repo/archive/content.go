@@ -240,6 +240,7 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 	defer func() { seg.release() }()
 	held := copy(seg.buf, prefix)
 	var length int64
+	scanned := 0 // what the chunker knows already of a chunk that a segment begins with
 	for eof := false; ; {
 		for held < len(seg.buf) && !eof {
 			n, err := in.Read(seg.buf[held:])
@@ -255,10 +256,12 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 		rest := seg.buf[:held]
 		job := chunkJob{f: large, seg: seg}
 		for len(rest) > 0 {
-			cut := r.chunker.Cut(rest)
+			cut := r.chunker.CutFrom(rest, scanned)
 			if cut == len(rest) && cut < chunker.MaxBytes && !eof {
+				scanned = cut
 				break
 			}
+			scanned = 0
 			job.data[job.n] = rest[:cut:cut]
 			if job.n++; job.n == chunkGroup {
 				r.dispatch(ctx, job)

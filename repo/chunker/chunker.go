@@ -85,12 +85,16 @@ func newChunker(pol Pol) *Chunker {
 // length below both len(p) and MaxBytes, or of MaxBytes, holds whatever follows p. len(p) is
 // final only when p is all that is left of the file; else more of it is needed. An empty p
 // gives 0.
-func (c *Chunker) Cut(p []byte) int {
+func (c *Chunker) Cut(p []byte) int { return c.CutFrom(p, 0) }
+
+// CutFrom is Cut for a p that has grown: Cut has returned scanned, less than MaxBytes, when p was of that length.
+// What was scanned then is not scanned again.
+func (c *Chunker) CutFrom(p []byte, scanned int) int {
 	p = p[:min(len(p), MaxBytes)]
 	if len(p) <= MinBytes {
 		return len(p)
 	}
-	return c.scanFast(p, MinBytes)
+	return c.scanFast(p, max(MinBytes, scanned))
 }
 
 // scanFast does what scan does, in the fastest way there is.
