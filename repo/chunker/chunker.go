@@ -32,6 +32,7 @@ type Chunker struct {
 	// mod[b] reduces a fingerprint whose top byte b has been shifted out beyond the
 	// degree; out[b] takes the byte b out that leaves the window.
 	mod, out [256]uint64
+	matrices matrices // the same for skipPlanes
 }
 
 // made holds a Chunker per polynomial. A process meets one or two repositories.
@@ -76,6 +77,7 @@ func newChunker(pol Pol) *Chunker {
 		}
 		c.out[b] = d
 	}
+	c.matrices = newMatrices(c)
 	return c
 }
 
@@ -83,20 +85,22 @@ func newChunker(pol Pol) *Chunker {
 // length below both len(p) and MaxBytes, or of MaxBytes, holds whatever follows p. len(p) is
 // final only when p is all that is left of the file; else more of it is needed. An empty p
 // gives 0.
-func (c *Chunker) Cut(p []byte) int {
+func (c *Chunker) Cut(p []byte) int { return c.CutFrom(p, 0) }
+
+// CutFrom is Cut for a p that has grown: Cut has returned scanned, less than MaxBytes, when p was of that length.
+// What was scanned then is not scanned again.
+func (c *Chunker) CutFrom(p []byte, scanned int) int {
 	p = p[:min(len(p), MaxBytes)]
 	if len(p) <= MinBytes {
 		return len(p)
 	}
-	return c.scanStreams(p, MinBytes)
+	return c.scanFast(p, max(MinBytes, scanned))
 }
 
-// CutFrom is Cut for p of which the first scanned bytes were found, by a call with no more than them, to hold no cut.
-func (c *Chunker) CutFrom(p []byte, scanned int) int {
-	p = p[:min(len(p), MaxBytes)]
-	from := max(scanned, MinBytes)
-	if len(p) <= from {
-		return len(p)
+// scanFast does what scan does, in the fastest way there is.
+func (c *Chunker) scanFast(p []byte, from int) int {
+	if planesWork {
+		return c.scan(p, c.skipPlanes(p, from))
 	}
 	return c.scanStreams(p, from)
 }

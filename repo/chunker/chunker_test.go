@@ -2,6 +2,7 @@ package chunker
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -93,6 +94,40 @@ func TestCutLooksAhead(t *testing.T) {
 	for _, n := range []int{MaxBytes - 1, MaxBytes, MaxBytes + 1, len(p)} {
 		if got, want := c.Cut(p[:n]), min(n, MaxBytes); got != want {
 			t.Errorf("Cut of %d bytes = %d, want %d", n, got, want)
+		}
+	}
+}
+
+// TestCutFrom reads data in pieces, which must not move a cut.
+func TestCutFrom(t *testing.T) {
+	c := New(testPol)
+	r := rand.New(rand.NewPCG(7, 8))
+	for name, p := range map[string][]byte{
+		"noise": noise(24 << 20), "letters": letters(24 << 20), "zeros": fill(3<<20, 0), "same": fill(20<<20, 'A'),
+	} {
+		for _, piece := range []int{1 << 16, 1 << 20, 16 << 20} {
+			for rest := p; len(rest) > 0; {
+				want := c.Cut(rest)
+				// The second piece begins at the cut, or beside it.
+				held, scanned := max(0, want+r.IntN(3)-1), 0
+				if r.IntN(2) == 0 {
+					held = r.IntN(piece)
+				}
+				got := 0
+				for {
+					held = min(held, len(rest))
+					got = c.CutFrom(rest[:held], scanned)
+					if got < held || got == MaxBytes || held == len(rest) {
+						break
+					}
+					scanned = got
+					held += r.IntN(piece)
+				}
+				if got != want {
+					t.Fatalf("%s: cut %d of a file that came in pieces up to %d bytes, want %d", name, got, piece, want)
+				}
+				rest = rest[got:]
+			}
 		}
 	}
 }
@@ -189,9 +224,7 @@ func FuzzCut(f *testing.F) {
 			if from > len(p) {
 				continue
 			}
-			if got, want := ch.scanStreams(p, from), ch.scan(p, from); got != want {
-				t.Fatalf("streams over %d bytes from %d: cut %d, want %d", len(p), from, got, want)
-			}
+			sameScan(t, ch, p, from)
 		}
 	})
 }
@@ -202,7 +235,7 @@ func BenchmarkCut(b *testing.B) {
 	for _, bench := range []struct {
 		name string
 		scan func(p []byte, from int) int
-	}{{"plain", c.scan}, {"streams", c.scanStreams}} {
+	}{{"plain", c.scan}, {"streams", c.scanStreams}, {"fast", c.scanFast}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.SetBytes(int64(len(p)))
 			for b.Loop() {
