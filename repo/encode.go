@@ -9,6 +9,7 @@ import (
 
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
+	"vitrine/repo/hugepage"
 	"vitrine/repo/internal/compress"
 )
 
@@ -52,7 +53,8 @@ func (e *encoder) encode(r *Repository, plain []byte, always bool) (sealed []byt
 // rare.
 func sized(buf []byte, n int) []byte {
 	if cap(buf) < n {
-		return make([]byte, 0, max(n, cap(buf)+cap(buf)/4, 64<<10))
+		buf = make([]byte, 0, max(n, cap(buf)+cap(buf)/4, 64<<10))
+		hugepage.Advise(buf)
 	}
 	return buf[:0]
 }
@@ -110,7 +112,9 @@ func (s *packBuffers) get(packBytes int) []byte {
 		s.free = s.free[:n-1]
 		return buf
 	}
-	return make([]byte, 0, packBytes+chunker.MaxBytes+1<<20) // not slices.Grow, which touches all of it
+	buf := make([]byte, 0, packBytes+chunker.MaxBytes+1<<20) // not slices.Grow, which touches all of it
+	hugepage.Advise(buf)
+	return buf
 }
 
 func (s *packBuffers) put(buf []byte) {

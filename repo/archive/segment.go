@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"vitrine/repo/chunker"
+	"vitrine/repo/hugepage"
 )
 
 // Segments are the buffers that larger files are read into, powers of two in size.
@@ -39,6 +40,7 @@ type waiter struct {
 func newBuffers(budgetBytes int64) *buffers {
 	n := max(1, int((budgetBytes+maxSegment-1)/maxSegment))
 	s := &buffers{arena: make([]byte, n*maxSegment)}
+	hugepage.Advise(s.arena)
 	for i := n - 1; i >= 0; i-- {
 		s.free[classes-1] = append(s.free[classes-1], i*maxSegment)
 	}

@@ -15,6 +15,7 @@ import (
 var layerOf = map[string]int{
 	"repo/blob":       0, // the words everything else is said in
 	"repo/shellwords": 0, // how a person writes a command
+	"repo/hugepage":   0, // advice to the system about memory
 
 	// Pure formats: bytes in, values out; no I/O.
 	"repo/snapshot":           1,

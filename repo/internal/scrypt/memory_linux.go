@@ -3,6 +3,8 @@ package scrypt
 import (
 	"syscall"
 	"unsafe"
+
+	"vitrine/repo/hugepage"
 )
 
 // words returns zeroed memory, and what gives it back to the system at once: nobody needs it again, and the
@@ -13,8 +15,7 @@ func words(n int) ([]uint32, func()) {
 	if err != nil {
 		return make([]uint32, n), func() {}
 	}
-	// Without it, it is only slower.
-	_ = syscall.Madvise(mapped, syscall.MADV_HUGEPAGE)
+	hugepage.Advise(mapped)
 	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(mapped))), n), func() {
 		_ = syscall.Munmap(mapped) // it is ours: this cannot fail
 	}
