@@ -120,7 +120,7 @@ PASS
 }
 
 func TestCostTable(t *testing.T) {
-	c := &cost{name: "tar", plainBytes: 1 << 31, storedBytes: 1 << 30, runs: 2, wall: 8 * time.Second, cpu: 12 * time.Second,
+	c := &cost{name: "tar", plainBytes: 1 << 31, storedBytes: 1 << 30, runs: []usage{{wall: 3 * time.Second, cpu: 5 * time.Second}, {wall: 5 * time.Second, cpu: 7 * time.Second}},
 		spent:  spent{by: map[stage]time.Duration{cutting: 4 * time.Second, rest: time.Second}},
 		limits: limits{cutting: 0.5 / (1 << 30)}}
 	got := strings.Join(costTable([]*cost{c}), "\n")

@@ -30,6 +30,11 @@ type profiled struct {
 	PlainBytes int64
 }
 
+// sampleRate is in samples for each second of a thread. Linux looks at its timers of processor time 250 times in a second,
+// and sees a thread that works for moments only now and then; what expired twice meanwhile is one sample. At the 100 of Go
+// 5 to 9 % of a backup got lost in that way, at 50 it is nearly nothing.
+const sampleRate = 50
+
 // profiledArgument makes this program one that backs up: it reads a profiled and writes what became of it.
 const profiledArgument = "profiled-backup"
 
@@ -57,10 +62,11 @@ func (p *profiled) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, profiledArgument)
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(order), os.Stderr
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(order), &stderr
 	done, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("backup under a profile: %w", err)
+		return fmt.Errorf("backup under a profile: %w\n%s", err, clip(stderr.String()))
 	}
 	return json.Unmarshal(done, p)
 }
@@ -81,6 +87,7 @@ func (p *profiled) measure(ctx context.Context) (err error) {
 		return err
 	}
 	began := time.Now()
+	runtime.SetCPUProfileRate(sampleRate) // pprof says on standard error that it would have taken another one
 	if err := pprof.StartCPUProfile(out); err != nil {
 		return err
 	}

@@ -23,15 +23,27 @@ type cost struct {
 	name        string
 	plainBytes  int64 // of the file
 	storedBytes int64
-	runs        int
-	wall, cpu   time.Duration
-	spent       spent
+	runs        []usage // each
+	spent       spent   // by all of them
 	limits      limits
 }
 
-// perGiB is seconds of all runs as seconds for each GiB.
+// perGiB is seconds of one run as seconds for each GiB.
 func (c *cost) perGiB(d time.Duration) float64 {
-	return d.Seconds() / float64(c.runs) / float64(c.plainBytes) * (1 << 30)
+	return d.Seconds() / float64(c.plainBytes) * (1 << 30)
+}
+
+// share is what all runs together took, for one of them.
+func (c *cost) share(d time.Duration) time.Duration { return d / time.Duration(len(c.runs)) }
+
+// mean is that of the runs.
+func (c *cost) mean() usage {
+	var all usage
+	for _, u := range c.runs {
+		all.wall += u.wall
+		all.cpu += u.cpu
+	}
+	return usage{wall: c.share(all.wall), cpu: c.share(all.cpu)}
 }
 
 // stages measures where the processor time of a backup of one large file goes, and how far that is from what the codecs,
@@ -76,7 +88,7 @@ func (b *bench) costOf(ctx context.Context, name string, fill func(path string) 
 	if err := fill(dir + "/file"); err != nil {
 		return nil, err
 	}
-	c = &cost{name: name, runs: b.runs, spent: spent{map[stage]time.Duration{}, map[string]time.Duration{}}}
+	c = &cost{name: name, spent: spent{map[stage]time.Duration{}, map[string]time.Duration{}}}
 	for round := range 1 + b.runs {
 		if err := b.costRound(ctx, c, p, dir, round > 0); err != nil {
 			return nil, err
@@ -116,8 +128,7 @@ func (b *bench) costRound(ctx context.Context, c *cost, p program, dir string, c
 		return nil
 	}
 	c.plainBytes = run.PlainBytes
-	c.wall += run.Wall
-	c.cpu += run.CPU
+	c.runs = append(c.runs, usage{wall: run.Wall, cpu: run.CPU})
 	in, err := os.Open(run.Profile)
 	if err != nil {
 		return err
@@ -136,10 +147,12 @@ func (b *bench) reportCost(c *cost) {
 	title := fmt.Sprintf("backup of %s, %d MiB to %d MiB: ", c.name, c.plainBytes>>20, c.storedBytes>>20)
 	cpu := spec{section: "stages", title: title + "processors; plain is the sum of the limits", unit: "s/GiB"}
 	b.report.add(cpu, "plain", value{v: c.limits.sum() * (1 << 30)})
-	b.report.add(cpu, "vitrine", value{v: c.perGiB(c.cpu)})
 	wall := spec{section: "stages", title: title + "wall; plain is the processor time shared out to all processors", unit: "s/GiB"}
-	b.report.add(wall, "plain", value{v: c.perGiB(c.cpu) / float64(runtime.NumCPU())})
-	b.report.add(wall, "vitrine", value{v: c.perGiB(c.wall)})
+	for _, u := range c.runs {
+		b.report.add(cpu, "vitrine", value{v: c.perGiB(u.cpu)})
+		b.report.add(wall, "plain", value{v: c.perGiB(u.cpu) / float64(runtime.NumCPU())})
+		b.report.add(wall, "vitrine", value{v: c.perGiB(u.wall)})
+	}
 	if share := c.spent.by[rest].Seconds() / c.spent.sum().Seconds(); share > restMost {
 		b.report.note("Of the backup of %s %.0f %% of the processor time is in no stage; see the stacks that the bench printed.", c.name, 100*share)
 		for _, stack := range c.spent.largest(20) {
@@ -149,8 +162,7 @@ func (b *bench) reportCost(c *cost) {
 }
 
 // costTable is the table of stages, in seconds of one processor for each GiB that was backed up. What the system counts and
-// no profile shows is the thread with which Go's runtime watches the others, and a part of the calls into the system, which
-// a sample meets only at their end.
+// no profile shows is mostly the thread with which Go's runtime watches the others.
 func costTable(costs []*cost) []string {
 	line := func(cells ...string) string { return "| " + strings.Join(cells, " | ") + " |" }
 	head, under := []string{"s/GiB"}, []string{"---"}
@@ -172,16 +184,16 @@ func costTable(costs []*cost) []string {
 		lines = append(lines, line(cells...))
 	}
 	for _, s := range stagesInOrder {
-		add(stageNames[s], func(c *cost) (took, limit float64) { return c.perGiB(c.spent.by[s]), c.limits[s] * (1 << 30) })
+		add(stageNames[s], func(c *cost) (took, limit float64) { return c.perGiB(c.share(c.spent.by[s])), c.limits[s] * (1 << 30) })
 	}
-	add("not sampled", func(c *cost) (took, limit float64) { return c.perGiB(c.cpu - c.spent.sum()), 0 })
-	add("**all**", func(c *cost) (took, limit float64) { return c.perGiB(c.cpu), c.limits.sum() * (1 << 30) })
+	add("not sampled", func(c *cost) (took, limit float64) { return c.perGiB(c.mean().cpu - c.share(c.spent.sum())), 0 })
+	add("**all**", func(c *cost) (took, limit float64) { return c.perGiB(c.mean().cpu), c.limits.sum() * (1 << 30) })
 	add(fmt.Sprintf("wall (limit: all / %d)", runtime.NumCPU()), func(c *cost) (took, limit float64) {
-		return c.perGiB(c.wall), c.perGiB(c.cpu) / float64(runtime.NumCPU())
+		return c.perGiB(c.mean().wall), c.perGiB(c.mean().cpu) / float64(runtime.NumCPU())
 	})
 	for _, c := range costs {
 		lines = append(lines, "", fmt.Sprintf("%s: %.2f GiB, stored as %.2f; %.2f s of processors and %.2f s of wall each of %d times.", c.name,
-			float64(c.plainBytes)/(1<<30), float64(c.storedBytes)/(1<<30), c.cpu.Seconds()/float64(c.runs), c.wall.Seconds()/float64(c.runs), c.runs))
+			float64(c.plainBytes)/(1<<30), float64(c.storedBytes)/(1<<30), c.mean().cpu.Seconds(), c.mean().wall.Seconds(), len(c.runs)))
 	}
 	return lines
 }
