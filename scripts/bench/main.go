@@ -88,6 +88,7 @@ var sections = []section{
 	{"restore", true, (*bench).restores},
 	{"pure", true, (*bench).pure},
 	{"files", true, (*bench).files},
+	{"stages", true, (*bench).stages},
 	{"large", false, (*bench).large},
 	{"far", false, (*bench).far},
 	{"readers", false, (*bench).readers},
@@ -106,6 +107,8 @@ func main() {
 		holdMemory()
 	case len(os.Args) == 2 && os.Args[1] == agerArgument:
 		err = ageRepository()
+	case len(os.Args) == 2 && os.Args[1] == profiledArgument:
+		err = profiledBackup()
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		err = run(ctx)

@@ -37,6 +37,7 @@ type row struct {
 type report struct {
 	rows    []*row // in the order in which they were first measured
 	notes   []string
+	tables  []string // with their titles; what fits no row
 	machine []string
 }
 
@@ -80,6 +81,12 @@ func median(runs []value) (value, bool) {
 	return m, true
 }
 
+// table adds a table of its own; lines are Markdown.
+func (r *report) table(title string, lines []string) {
+	r.tables = append(r.tables, fmt.Sprintf("## %s\n\n%s\n", title, strings.Join(lines, "\n")))
+	fmt.Println(strings.Join(lines, "\n"))
+}
+
 const preface = `# Results of scripts/bench
 
 Written by ` + "`make bench`" + `; do not edit. Medians of the runs, in the unit of the row. *of plain* is vitrine's
@@ -101,6 +108,9 @@ func (r *report) String() string {
 		"|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.rows {
 		row.print(&out)
+	}
+	for _, table := range r.tables {
+		out.WriteString("\n" + table)
 	}
 	if len(r.notes) > 0 {
 		out.WriteString("\n## Notes\n\n")

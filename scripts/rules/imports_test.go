@@ -127,11 +127,11 @@ var private = []struct {
 		why:     "stores that are reached through a program run it",
 		instead: "reach the store through its backend",
 	}, {
-		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen", "repo/backend/rclone"},
+		target: "repo/backend/", only: []string{"cmd/internal/wiring", "scripts/indexgen", "scripts/bench", "repo/backend/rclone"},
 		why:     "a verb that knows its transport cannot be tested on another one",
 		instead: "take a backend.Backend (or a smaller interface declared where it is used) and let cmd/internal/wiring choose",
 	}, {
-		target: "cache/indexdb", only: []string{"cmd/internal/wiring", "cmd/vitrine", "scripts/indexgen"},
+		target: "cache/indexdb", only: []string{"cmd/internal/wiring", "cmd/vitrine", "scripts/indexgen", "scripts/bench"},
 		why:     "the index cache is replaceable and never a source of truth",
 		instead: "use repo.Index; wiring passes the cache in through repo.Options (main may call BuildMain for the re-executed child)",
 	}, {
