@@ -214,7 +214,7 @@ func (b *Backend) isOurs(ctx context.Context, f backend.File, content []byte, re
 	case err != nil && !backend.IsPermanent(b.explain(err)):
 		return err
 	}
-	return &classified{backend.ErrExist, "it was made meanwhile", refused}
+	return reword(backend.ErrExist, "it was made meanwhile", refused)
 }
 
 // put sends the content with its checksums. Its SHA-256 is the file's name, and need not be computed but for
