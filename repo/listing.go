@@ -46,10 +46,13 @@ type lister struct {
 	packs []indexfile.Pack // durable, in no index file
 	blobs int              // in packs
 	due   time.Time        // when packs are to be listed, while there are some
-	// seen are index files: our own, with size 0, and those that the index was refreshed with, in the size that they had: of a
-	// store that writes in place it may have been a part.
+	// seen are index files: our own, with the size ours, and those that the index was refreshed with, in the size that they
+	// had: of a store that writes in place it may have been a part, or nothing yet.
 	seen map[string]int64
 }
+
+// ours is the size in lister.seen of index files that need not be looked at, whatever their size is.
+const ours = -1
 
 // newLister returns the lister of a run that begins now. The index has just been refreshed, if the run looks at others.
 func newLister(r *Repository) *lister {
@@ -174,7 +177,7 @@ func (l *lister) flush(ctx context.Context) error {
 		l.packs = append(packs, l.packs...) // for the salvage of Write
 		return fmt.Errorf("write index: %w", err)
 	}
-	l.seen[id.String()] = 0
+	l.seen[id.String()] = ours
 	return nil
 }
 
@@ -197,7 +200,7 @@ func (l *lister) lookAt(ctx context.Context) (found bool, err error) {
 	l.mu.Lock()
 	unseen := slices.DeleteFunc(infos, func(info backend.Info) bool {
 		size, ok := l.seen[info.Name]
-		return ok && (size == 0 || size == info.SizeBytes)
+		return ok && (size == ours || size == info.SizeBytes)
 	})
 	l.mu.Unlock()
 	if len(unseen) == 0 {

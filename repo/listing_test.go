@@ -187,6 +187,49 @@ func TestLookFindsWhatOthersList(t *testing.T) {
 	})
 }
 
+// growing lists one index file in the size that it has got so far, as a store does that writes in place.
+type growing struct {
+	backend.Backend
+	name      string
+	sizeBytes atomic.Int64
+}
+
+func (s *growing) List(ctx context.Context, kind backend.Kind, fn func(backend.Info) error) error {
+	return s.Backend.List(ctx, kind, func(info backend.Info) error {
+		if info.Name == s.name {
+			info.SizeBytes = s.sizeBytes.Load()
+		}
+		return fn(info)
+	})
+}
+
+// An index file that was not whole, or empty, at the last look is looked at again when it has grown, and our own are not.
+func TestLookFindsWhatHasGrown(t *testing.T) {
+	r, x := listingRepo(t)
+	defer r.Close()
+	id, err := r.SaveFile(t.Context(), backend.Index, indexfile.Append(nil, []indexfile.Pack{packOf(1, 1)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &growing{Backend: r.be, name: id.String()}
+	r.be = store
+	l := newLister(r)
+	l.note(packOf(2, 1))
+	if err := l.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		sizeBytes int64
+		found     bool
+	}{{0, true}, {0, false}, {10, true}, {10, false}, {100, true}, {100, false}} {
+		before := x.refreshes.Load()
+		store.sizeBytes.Store(step.sizeBytes)
+		if found := l.look(t.Context()); found != step.found || (x.refreshes.Load() > before) != found {
+			t.Errorf("look %d, at %d bytes: found %v, refreshed %d times; want %v", i, step.sizeBytes, found, x.refreshes.Load()-before, step.found)
+		}
+	}
+}
+
 // Who asks is told of others when there were none before, and then ever less often.
 func TestOnOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -161,7 +161,11 @@ func (r *Repository) FindSnapshot(ctx context.Context, spec string, f snapshot.F
 	}
 	sns, err := r.Snapshots(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("which snapshot is the latest is not known: %w; name one by its ID (`vitrine snapshots`), or remove what is damaged with `vitrine forget ID`", err)
+		advice := "name one by its ID (`vitrine snapshots`)"
+		if errors.Is(err, ErrCorrupt) { // others may be sound, and only out of reach
+			advice += ", or remove what is damaged with `vitrine forget ID`"
+		}
+		return nil, fmt.Errorf("which snapshot is the latest is not known: %w; %s", err, advice)
 	}
 	for _, sn := range slices.Backward(sns) {
 		if f.Match(sn) {

@@ -98,8 +98,20 @@ func TestNoLatestBesideDamagedSnapshots(t *testing.T) {
 	replace(t, be, backend.File{Kind: backend.Snapshot, Name: ids[1].String()}, []byte("damaged"))
 	r = repotest.Open(t, be)
 	_, err := r.FindSnapshot(t.Context(), "latest", snapshot.Filter{})
-	if !errors.Is(err, repo.ErrCorrupt) || errors.Is(err, repo.ErrNoMatch) || !strings.Contains(err.Error(), ids[1].String()[:8]) {
-		t.Errorf("latest beside a damaged snapshot: %v, want ErrCorrupt that names it", err)
+	if !errors.Is(err, repo.ErrCorrupt) || errors.Is(err, repo.ErrNoMatch) || !strings.Contains(err.Error(), ids[1].String()[:8]) || !strings.Contains(err.Error(), "forget") {
+		t.Errorf("latest beside a damaged snapshot: %v, want ErrCorrupt that names it, and how to remove it", err)
+	}
+	away := repotest.Open(t, fault.New(be, func(c fault.Call) fault.Fault {
+		if c.File.Name == ids[0].String() {
+			return fault.Fault{Mode: fault.Before, Err: backend.Classed(backend.ErrAway, errors.New("no answer"))}
+		}
+		return fault.Fault{}
+	}))
+	if err := be.Remove(t.Context(), backend.File{Kind: backend.Snapshot, Name: ids[1].String()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := away.FindSnapshot(t.Context(), "latest", snapshot.Filter{}); !errors.Is(err, backend.ErrAway) || strings.Contains(err.Error(), "forget") {
+		t.Errorf("latest beside a snapshot that cannot be reached: %v, want ErrAway, and no advice to remove it", err)
 	}
 	if sn, err := r.FindSnapshot(t.Context(), ids[0].String()[:8], snapshot.Filter{}); err != nil || sn.ID != ids[0] {
 		t.Errorf("by its ID: %v, %v", sn, err)

@@ -27,6 +27,8 @@ const (
 	ready = 2
 	// quickStore is in what time a store has to take a pack for the next one to wait for another; see Writer.full.
 	quickStore = 100 * time.Millisecond
+	// heldMost is how long a pack waits for the next one. Who packs slowly has time to hash, and what waits is lost in a crash.
+	heldMost = time.Second
 	// fewBlobs is how many a pack may have to wait for the next one: what many small blobs take elsewhere leaves it no memory.
 	fewBlobs = 1000
 	// salvageTime bounds the last index file of a write scope that failed or was interrupted. It leaves something of the
@@ -47,8 +49,9 @@ type Writer struct {
 	room     chan struct{} // holds a token for each finished pack that is not stored yet
 	slots    chan struct{} // holds a token for each goroutine that stores packs
 	quick    atomic.Bool   // the last pack was stored within quickStore
-	pairing  sync.Mutex    // guards held; taken under that of a packer
+	pairing  sync.Mutex    // guards held and patience; taken under that of a packer
 	held     *finished     // waits for another; see full
+	patience *time.Timer   // ends the wait
 	lister   *lister
 	encoders encoders
 	buffers  packBuffers
@@ -115,10 +118,8 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 				w.full(f)
 			}
 		}
-		if w.held != nil {
-			w.upload(w.held)
-		}
 	}
+	w.release() // also after an error: it is full
 	uploadErr := uploading.Wait()
 	done()
 	// A failed upload cancels fn, a failed index file both; who failed first says why.
@@ -269,22 +270,32 @@ func (f *finished) drop(lookup func(blob.Handle) (blob.Location, bool, error)) e
 }
 
 // full takes a finished pack, when there is room for it, to be stored. If the store is so quick that nothing is lost by it, the
-// pack waits for the next one, since two are hashed in little more than the time of one.
+// pack waits for the next one (heldMost), since two are hashed in little more than the time of one.
 func (w *Writer) full(f *finished) {
 	w.room <- struct{}{}
 	w.pairing.Lock()
-	other := w.held
-	w.held = nil
-	if other == nil && w.quick.Load() && len(f.entries) <= fewBlobs {
-		w.held = f
-	}
-	held := w.held != nil
-	w.pairing.Unlock()
+	defer w.pairing.Unlock()
 	switch {
-	case other != nil:
-		w.upload(other, f)
-	case !held:
+	case w.held != nil:
+		w.patience.Stop()
+		w.upload(w.held, f)
+		w.held = nil
+	case w.quick.Load() && len(f.entries) <= fewBlobs:
+		w.held = f
+		w.patience = time.AfterFunc(heldMost, w.release)
+	default:
 		w.upload(f)
+	}
+}
+
+// release has the pack that waits for another, if there is one, stored alone.
+func (w *Writer) release() {
+	w.pairing.Lock()
+	defer w.pairing.Unlock()
+	if w.held != nil {
+		w.patience.Stop()
+		w.upload(w.held)
+		w.held = nil
 	}
 }
 

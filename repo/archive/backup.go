@@ -94,7 +94,7 @@ func processors() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
 
 func newRun(r *repo.Repository, o *Options) *run {
 	return &run{
-		parent:      parentReader{repo: r, log: o.Log},
+		parent:      parentReader{repo: r, losses: &losses{log: o.Log}},
 		filter:      o.Filter,
 		chunker:     chunker.New(r.Config().Polynomial),
 		nodes:       source.NewNodeMaker(o.WithAtime),

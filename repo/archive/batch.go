@@ -216,7 +216,7 @@ func (r *run) hasContent(b *batch, old *snapshot.Node) bool {
 			what = "it is not known whether the repository has a chunk of an unchanged file; the file is read again"
 			attrs = append(attrs, "error", err)
 		}
-		r.log.Warn(what, attrs...)
+		r.parent.losses.warn(what, attrs...)
 		return false
 	}
 	return true

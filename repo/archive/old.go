@@ -35,8 +35,8 @@ func (o *oldDir) child(name string) *oldDir {
 
 // parentReader loads trees of the parent snapshot.
 type parentReader struct {
-	repo *repo.Repository
-	log  *slog.Logger
+	repo   *repo.Repository
+	losses *losses
 }
 
 // load returns the nodes of the directory. One that cannot be read counts as empty: its files are
@@ -58,7 +58,7 @@ func (p parentReader) load(ctx context.Context, o *oldDir) []snapshot.Node {
 		}
 		nodes, err := p.repo.LoadTree(ctx, *id)
 		if err != nil && ctx.Err() == nil {
-			p.log.Warn("a directory of the parent snapshot cannot be read; its files are read again", "directory", o.name, "error", err)
+			p.losses.warn("a directory of the parent snapshot cannot be read; its files are read again", "directory", o.name, "error", err)
 		}
 		o.nodes = nodes
 	})

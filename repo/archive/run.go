@@ -87,6 +87,7 @@ func (r *run) workers(ctx context.Context, files int, deal func()) {
 	fileWorkers.Wait()
 	close(r.chunks)
 	chunkWorkers.Wait()
+	r.parent.losses.end(ctx)
 }
 
 // builder turns the walk into directories and batches; it is used by the walk's goroutine only.

@@ -417,6 +417,61 @@ func TestParentIsDamaged(t *testing.T) {
 	}
 }
 
+// loseData removes all packs with data, and makes a new index of the others.
+func loseData(t *testing.T, r *repo.Repository, be backend.Backend) {
+	t.Helper()
+	infos, err := r.IndexFiles(t.Context())
+	check(t, err)
+	packs := make(map[blob.ID]bool)
+	for _, info := range infos {
+		id, err := blob.ParseID(info.Name)
+		check(t, err)
+		check(t, r.LoadIndexFile(t.Context(), id, func(e blob.Entry) error {
+			if e.Type == blob.Data {
+				packs[e.Pack] = true
+			}
+			return nil
+		}))
+		check(t, r.RemoveFile(t.Context(), backend.Index, id))
+	}
+	for id := range packs {
+		check(t, be.Remove(t.Context(), backend.File{Kind: backend.Pack, Name: id.String()}))
+	}
+	check(t, r.RefreshIndex(t.Context()))
+	_, err = r.Adopt(t.Context())
+	check(t, err)
+	check(t, r.RefreshIndex(t.Context()))
+}
+
+// TestManyLosses: when the parent lacks thousands of chunks, the first are named, the others counted, and all are named for who asks.
+func TestManyLosses(t *testing.T) {
+	files := make(map[string]string)
+	for i := range namedLosses + 25 {
+		files[fmt.Sprintf("d%d/f", i%3)+fmt.Sprint(i)] = fmt.Sprint("content ", i)
+	}
+	t.Chdir(tree(t, files))
+	for _, level := range []slog.Level{slog.LevelWarn, slog.LevelInfo} {
+		r, be := repotest.New(t, 2)
+		o := Options{Targets: []string{"."}, Host: "h"}
+		first := ours(t, r, o)
+		loseData(t, r, be)
+		var log bytes.Buffer
+		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level}))
+		res := ours(t, r, o)
+		if *res.Snapshot.Tree != *first.Snapshot.Tree || res.Summary.DataBlobs != int64(len(files)) {
+			t.Errorf("%+v", res)
+		}
+		named, rest := strings.Count(log.String(), "a chunk of an unchanged file is missing"), strings.Count(log.String(), "of 25 more files and directories of the parent snapshot")
+		wantNamed, wantRest := namedLosses, 1
+		if level == slog.LevelInfo {
+			wantNamed, wantRest = len(files), 0
+		}
+		if warned := strings.Count(log.String(), "level=WARN"); named != wantNamed || rest != wantRest || warned != namedLosses+wantRest {
+			t.Errorf("level %v: %d files are named, %d lines of the others, %d warnings:\n%s", level, named, rest, warned, log.String())
+		}
+	}
+}
+
 func TestFindParent(t *testing.T) {
 	r, be := repotest.New(t, 2)
 	day := func(n int) time.Time { return time.Date(2024, 1, n, 0, 0, 0, 0, time.UTC) }

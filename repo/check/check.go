@@ -392,9 +392,7 @@ func (c *run) countUnused() {
 			c.res.UnusedBytes += int64(e.LengthBytes)
 		}
 	})
-	if c.res.UnusedBlobs > 0 {
-		c.report.hint("%d blobs (%s) are needed by no snapshot; prune frees their space", c.res.UnusedBlobs, size(c.res.UnusedBytes))
-	}
+	c.res.UnusedCounted = true
 }
 
 // size writes bytes for people.

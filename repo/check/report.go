@@ -44,7 +44,8 @@ type Result struct {
 	PackBytes                int64 // of the packs in the index
 	PacksRead                int
 	BytesRead                int64
-	UnusedBlobs, UnusedBytes int64 // with Options.Unused; sealed bytes
+	UnusedBlobs, UnusedBytes int64 // sealed bytes
+	UnusedCounted            bool  // they were: with Options.Unused, when all snapshots and trees could be read
 
 	// BrokenPacks hold bytes that are not what they should be, or too few; each once, in the order of their
 	// IDs. Packs that are missing, or could not be read at the moment, are not among them.

@@ -77,7 +77,7 @@ func (a *app) runCheck(ctx context.Context, o checkOptions, ids []string) error 
 		if err != nil {
 			return fmt.Errorf("check: %w", err)
 		}
-		show.Finish(res, o.unused)
+		show.Finish(res)
 		return checkFailed(res)
 	})
 	return whenFull(err, "`vitrine check --no-lock` needs no room for a lock")

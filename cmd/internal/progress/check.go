@@ -56,7 +56,7 @@ type checkSummary struct {
 }
 
 // Finish tells the result of the check.
-func (c *Check) Finish(res check.Result, unused bool) {
+func (c *Check) Finish(res check.Result) {
 	if c.p.o.JSON {
 		var broken []string
 		for _, id := range res.BrokenPacks {
@@ -81,8 +81,12 @@ func (c *Check) Finish(res check.Result, unused bool) {
 			Count(len(res.BrokenPacks), "damaged pack"), arguments(res.BrokenPacks))
 	}
 	c.tellLost(res)
-	if unused {
-		c.p.Line("%d blobs (%s) are in no snapshot", res.UnusedBlobs, Bytes(uint64(res.UnusedBytes)))
+	if res.UnusedCounted {
+		advice := ""
+		if res.UnusedBlobs > 0 {
+			advice = "; `vitrine prune` frees their space"
+		}
+		c.p.Line("%d blobs (%s) are in no snapshot%s", res.UnusedBlobs, Bytes(uint64(res.UnusedBytes)), advice)
 	}
 	if res.Errors == 0 {
 		c.p.Line("\nno errors were found")

@@ -30,7 +30,7 @@ func TestCheckLines(t *testing.T) {
 		c.Progress(check.Data, 1<<20, 2<<20)
 		time.Sleep(7 * time.Second)
 		c.End()
-		c.Finish(check.Result{Errors: 1, PacksRead: 1, Packs: 3, BytesRead: 1 << 20}, false)
+		c.Finish(check.Result{Errors: 1, PacksRead: 1, Packs: 3, BytesRead: 1 << 20})
 		want := strings.Join([]string{
 			"load snapshots",
 			"check snapshots, trees and blobs",
@@ -65,7 +65,7 @@ func TestCheckJSON(t *testing.T) {
 		{check.Result{Errors: 2, BrokenPacks: []blob.ID{id}, IndexDamaged: true}, `"num_errors":2,"broken_packs":["` + id.String() + `"],"suggest_repair_index":true,"suggest_prune":false}`},
 	} {
 		out.Reset()
-		c.Finish(finish.res, true)
+		c.Finish(finish.res)
 		if diff := cmp.Diff(`{"message_type":"summary",`+finish.want+"\n", out.String()); diff != "" {
 			t.Error(diff)
 		}

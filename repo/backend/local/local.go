@@ -293,38 +293,13 @@ func (b *Backend) readAt(ctx context.Context, f backend.File, p []byte, offsetBy
 		if err != nil {
 			return err
 		}
-		return errors.Join(readRange(pack.file, p, offsetBytes), b.packs.put(pack))
+		return errors.Join(backend.ReadRange(pack.file, p, offsetBytes), b.packs.put(pack))
 	}
 	file, err := b.fsys.Open(b.path(f))
 	if err != nil {
 		return err
 	}
-	return errors.Join(readRange(file, p, offsetBytes), file.Close())
-}
-
-func readRange(file ReadFile, p []byte, offsetBytes int64) error {
-	if offsetBytes < 0 {
-		return fmt.Errorf("negative offset: %w", backend.ErrShort)
-	}
-	n, err := file.ReadAt(p, offsetBytes)
-	switch {
-	case n == len(p) && n > 0:
-		return nil // io.ReaderAt may say io.EOF at the very end
-	case n == len(p):
-		return notBeyondEnd(file, offsetBytes)
-	case err == io.EOF:
-		return fmt.Errorf("it ends %d bytes early: %w", len(p)-n, backend.ErrShort)
-	}
-	return err
-}
-
-// notBeyondEnd gives the empty range the same answer as every other.
-func notBeyondEnd(file ReadFile, offsetBytes int64) error {
-	info, err := file.Stat()
-	if err == nil && offsetBytes > info.Size() {
-		err = backend.ErrShort
-	}
-	return err
+	return errors.Join(backend.ReadRange(file, p, offsetBytes), file.Close())
 }
 
 // ReadAll implements backend.Backend.

@@ -112,8 +112,9 @@ func (p *process) endsItself(ctx context.Context) bool {
 	return false
 }
 
-// selfTime is how much later than its pipes a process may end by itself.
-const selfTime = 200 * time.Millisecond
+// selfTime is how much later than its pipes a process may end by itself, on a machine that is busy too. Who waits for nothing
+// loses it once, before an error.
+const selfTime = time.Second
 
 // lastWords says why a process that has ended did: with the last line that it wrote to standard error, or else how it
 // ended. It is "" when both tell nothing: one that was asked to end does so without an error. Of one that ended by

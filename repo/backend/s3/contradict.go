@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -18,6 +19,10 @@ const (
 	// contradictedFor is how long a pack may be listed and denied before it counts as gone.
 	contradictedFor = time.Minute
 
+	// contradictedAnew is after what time without a question for the pack a contradiction is another one: nobody was waiting. It
+	// is longer than who tries again pauses.
+	contradictedAnew = 5 * time.Minute
+
 	// maxContradicted is how many packs are waited for in vain before any other one counts as gone at once.
 	maxContradicted = 8
 )
@@ -26,45 +31,48 @@ const (
 type contradictions struct {
 	now func() time.Time
 
-	mu    sync.Mutex           // guards the rest
-	since map[string]time.Time // by name; those that were waited for in vain stay
-	gone  int                  // how many of since were
+	mu    sync.Mutex // guards the rest
+	packs map[string]contradiction
+	gone  int // how many of packs were waited for in vain; these stay
 }
+
+// contradiction is when a pack was first listed and denied, and when last. Of one that was waited for in vain first is zero.
+type contradiction struct{ first, last time.Time }
 
 // passes notes a contradiction and tells whether it may still pass.
 func (c *contradictions) passes(name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	since, known := c.since[name]
+	pack, known := c.packs[name]
+	now := c.now()
 	switch {
-	case c.gone >= maxContradicted:
+	case c.gone >= maxContradicted, known && pack.first.IsZero():
 		return false
-	case !known:
-		c.since[name] = c.now()
-		return true
-	case since.IsZero():
+	case !known, now.Sub(pack.last) >= contradictedAnew:
+		pack.first = now
+	case now.Sub(pack.first) >= contradictedFor:
+		c.packs[name] = contradiction{}
+		c.gone++
 		return false
-	case c.now().Sub(since) < contradictedFor:
-		return true
 	}
-	c.since[name] = time.Time{}
-	c.gone++
-	return false
+	pack.last = now
+	c.packs[name] = pack
+	return true
 }
 
 // settle notes that a pack was read.
 func (c *contradictions) settle(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if since, known := c.since[name]; known {
-		if since.IsZero() {
+	if pack, known := c.packs[name]; known {
+		if pack.first.IsZero() {
 			c.gone--
 		}
-		delete(c.since, name)
+		delete(c.packs, name)
 	}
 }
 
-var errContradiction = &classified{backend.ErrFails, "the server lists it and says that it is not there", nil}
+var errContradiction = backend.Classed(backend.ErrFails, errors.New("the server lists it and says that it is not there"))
 
 // believe returns what the answer to a GET comes to. That a pack is not there is true when the server does not list it
 // either. Other files come and go, so that a listing tells nothing of them.

@@ -158,3 +158,21 @@ func TestListedAndMissingAgain(t *testing.T) {
 		now = now.Add(time.Hour)
 	}
 }
+
+// A pack that was denied and not asked for again, since the reader left, is waited for the next time too.
+func TestListedAndMissingLater(t *testing.T) {
+	g := &ghost{misses: 1 << 40}
+	be := fake(t, g.ServeHTTP).(*Backend)
+	now := time.Now()
+	be.contradictions.now = func() time.Time { return now }
+	for i, step := range []struct {
+		later time.Duration
+		gone  bool
+	}{{0, false}, {10 * time.Second, false}, {time.Hour, false}, {contradictedFor - time.Second, false}, {time.Second, true}, {time.Hour, true}} {
+		now = now.Add(step.later)
+		err := be.ReadAt(t.Context(), backendtest.FileOf(backend.Pack, []byte("x")), make([]byte, 1), 0)
+		if err == nil || errors.Is(err, backend.ErrNotExist) != step.gone {
+			t.Errorf("read %d, %v later: %v, want gone %v", i, step.later, err, step.gone)
+		}
+	}
+}

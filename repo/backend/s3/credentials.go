@@ -161,7 +161,7 @@ func (a *assumed) RetrieveWithCredContext(cc *credentials.CredContext) (credenti
 		err = fmt.Errorf("assume role %s: %w", a.role.Options.RoleARN, err)
 		var answer credentials.ErrorResponse
 		if errors.As(err, &answer) && slices.Contains(refusals, answer.STSError.Code) {
-			err = &classified{backend.ErrDenied, answer.STSError.Code + ": " + err.Error(), err}
+			err = reword(backend.ErrDenied, answer.STSError.Code+": "+err.Error(), err)
 		}
 		return credentials.Value{}, err
 	}

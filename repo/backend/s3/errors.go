@@ -17,23 +17,22 @@ import (
 // maxMessageBytes is how much of a server's words goes into an error: some send a web page.
 const maxMessageBytes = 300
 
-// classified is an error with words for people that is of a class of package backend, or of none
-// when class is nil.
-type classified struct {
-	class error
-	text  string
-	err   error
+// reworded is err in words for people.
+type reworded struct {
+	text string
+	err  error
 }
 
-func (e *classified) Error() string { return e.text }
-func (e *classified) Unwrap() []error {
-	switch {
-	case e.class == nil:
-		return []error{e.err}
-	case e.err == nil:
-		return []error{e.class}
+func (e *reworded) Error() string { return e.text }
+func (e *reworded) Unwrap() error { return e.err }
+
+// reword is err in words for people that also is of a class of package backend, unless class is nil.
+func reword(class error, text string, err error) error {
+	err = &reworded{text, err}
+	if class == nil {
+		return err
 	}
-	return []error{e.class, e.err}
+	return backend.Classed(class, err)
 }
 
 // answer is what an error code of a server means.
@@ -43,7 +42,7 @@ type answer struct {
 }
 
 // ErrNoBucket is the class of errors for a bucket that does not exist, besides backend.ErrNotExist.
-var ErrNoBucket error = &classified{backend.ErrNotExist, "there is no such bucket", nil}
+var ErrNoBucket = backend.Classed(backend.ErrNotExist, errors.New("there is no such bucket"))
 
 const checkKeys = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
 
@@ -83,7 +82,7 @@ var answers = map[string]answer{
 func explain(err error) error {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
-		return &classified{backend.ErrUntrusted, err.Error(), err}
+		return backend.Classed(backend.ErrUntrusted, err)
 	}
 	var resp minio.ErrorResponse
 	if !errors.As(err, &resp) {
@@ -94,13 +93,13 @@ func explain(err error) error {
 		return err
 	}
 	if doubtful(resp) {
-		return &classified{backend.ErrNoServer, "the server answers 404, but not as an S3 server does: a proxy before it cannot reach it, or the location is not that of one", err}
+		return reword(backend.ErrNoServer, "the server answers 404, but not as an S3 server does: a proxy before it cannot reach it, or the location is not that of one", err)
 	}
 	a, known := answers[resp.Code]
 	if !known {
 		a.class = classOfStatus(resp.StatusCode)
 	}
-	return &classified{a.class, words(resp, a.hint), err}
+	return reword(a.class, words(resp, a.hint), err)
 }
 
 // doubtful tells whether a 404 shows no sign of an S3 server, neither its document nor the ID of the request. A proxy or
@@ -115,7 +114,7 @@ func (b *Backend) explain(err error) error {
 	var resp minio.ErrorResponse
 	if b.cfg.region() == "" && errors.As(err, &resp) && resp.Region != "" &&
 		(resp.Code == minio.AuthorizationHeaderMalformed || resp.Code == minio.InvalidRegion) {
-		return &classified{nil, words(resp, ""), err}
+		return reword(nil, words(resp, ""), err)
 	}
 	return explain(err)
 }

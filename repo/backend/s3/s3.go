@@ -109,7 +109,7 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b := &Backend{
 		cfg: c, slots: make(backend.Slots, c.Connections),
-		contradictions: contradictions{now: time.Now, since: map[string]time.Time{}},
+		contradictions: contradictions{now: time.Now, packs: map[string]contradiction{}},
 	}
 	b.client.Client, err = minio.New(c.Endpoint, &minio.Options{
 		Creds: creds, Secure: !c.Insecure, Region: c.region(), Transport: c.Transport,
@@ -214,7 +214,7 @@ func (b *Backend) isOurs(ctx context.Context, f backend.File, content []byte, re
 	case err != nil && !backend.IsPermanent(b.explain(err)):
 		return err
 	}
-	return &classified{backend.ErrExist, "it was made meanwhile", refused}
+	return reword(backend.ErrExist, "it was made meanwhile", refused)
 }
 
 // put sends the content with its checksums. Its SHA-256 is the file's name, and need not be computed but for

@@ -189,7 +189,7 @@ func (c *conn) readPack(name string, p []byte, offsetBytes int64) error {
 	pack, fresh := c.packs.get(name, c.client.Open)
 	err := pack.err
 	if err == nil {
-		err = readRange(pack.file, p, offsetBytes)
+		err = backend.ReadRange(pack.file, p, offsetBytes)
 	}
 	again := err != nil && !fresh && !lost(err)
 	if again {
@@ -208,35 +208,11 @@ func (c *conn) readOnce(name string, p []byte, offsetBytes int64) error {
 		return err
 	}
 	defer c.closeLater(file)
-	return readRange(file, p, offsetBytes)
+	return backend.ReadRange(file, p, offsetBytes)
 }
 
 // closeLater closes a file that was only read, without a wait for the answer.
 func (c *conn) closeLater(file *sftp.File) { c.calls.Go(func() { file.Close() }) }
-
-func readRange(file *sftp.File, p []byte, offsetBytes int64) error {
-	if len(p) == 0 { // gets the same answer as every other range
-		info, err := file.Stat()
-		if err == nil && offsetBytes > info.Size() {
-			err = backend.ErrShort
-		}
-		return err
-	}
-	for {
-		n, err := file.ReadAt(p, offsetBytes)
-		switch {
-		case n == len(p):
-			return nil // io.ReaderAt may say io.EOF at the very end
-		case err == io.EOF && n > 0:
-			// A server may answer with less than was asked for; only nothing is the end.
-			p, offsetBytes = p[n:], offsetBytes+int64(n)
-		case err == io.EOF:
-			return fmt.Errorf("it ends %d bytes early: %w", len(p), backend.ErrShort)
-		default:
-			return err
-		}
-	}
-}
 
 // ReadAll implements backend.Backend.
 func (b *Backend) ReadAll(ctx context.Context, f backend.File, maxBytes int64) ([]byte, error) {
@@ -286,7 +262,7 @@ func (c *conn) readAll(name string, maxBytes int64) ([]byte, error) {
 	if int64(n) < size {
 		content = make([]byte, size)
 		copy(content, first[:n])
-		err = readRange(file, content[n:], int64(n))
+		err = backend.ReadRange(file, content[n:], int64(n))
 	}
 	return content, err
 }
