@@ -155,7 +155,7 @@ type largeFile struct {
 	// done is called once, when content and size are complete.
 	done func(ctx context.Context, f *largeFile)
 
-	pending atomic.Int32 // chunks in work, and one for the reader
+	pending atomic.Int32 // jobs in work, and one for the reader
 
 	mu     sync.Mutex // guards node.Content, it and failed
 	it     Item

@@ -223,13 +223,7 @@ func TestReadChunks(t *testing.T) {
 				if failed {
 					return
 				}
-				// The cuts of the content as a whole.
-				want := []blob.ID{}
-				for rest := noise[:tc.want]; len(rest) > 0; {
-					cut := r.chunker.Cut(rest)
-					want = append(want, blob.Hash(rest[:cut]))
-					rest = rest[cut:]
-				}
+				want := cutsOf(r.chunker, noise[:tc.want])
 				if diff := cmp.Diff(want, node.Content); diff != "" || node.Size != uint64(tc.want) {
 					t.Errorf("size %d, want %d; chunks (-want +got):\n%s", node.Size, tc.want, diff)
 				}

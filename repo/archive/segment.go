@@ -52,7 +52,7 @@ type segment struct {
 	owner *buffers // nil: not of any arena; see nextSegment
 	start int      // in the arena
 	buf   []byte
-	refs  atomic.Int32  // its reader, and the chunks in work
+	refs  atomic.Int32  // its reader, and each chunk in it that is not stored yet
 	idle  chan struct{} // gets a value when a chunk leaves only the reader; see nextSegment
 }
 

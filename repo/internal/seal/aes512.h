@@ -31,9 +31,11 @@ VECTORS INLINE __m512i reversed(__m512i v) {
 	return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)));
 }
 
-// counters are those of the first four blocks, reversed. They are added to without a carry from their lower half.
+// counters are those of the first four blocks, reversed. They are added to without a carry from their lower half, and not by +,
+// which is for signed numbers and undefined beyond 2^63.
 VECTORS INLINE __m512i counters(const uint8_t *iv) {
-	return reversed(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)iv))) + _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0);
+	__m512i first = reversed(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)iv)));
+	return _mm512_add_epi64(first, _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
 }
 
 // crypt encrypts or decrypts sixteen blocks, and moves the counters on.
@@ -42,7 +44,7 @@ VECTORS INLINE quad crypt(const struct schedule *s, __m512i *count, quad q) {
 	__m512i key = _mm512_broadcast_i32x4(s->round[0]);
 	EACH_QUARTER(i) {
 		k.v[i] = reversed(*count) ^ key;
-		*count += _mm512_set_epi64(0, 4, 0, 4, 0, 4, 0, 4);
+		*count = _mm512_add_epi64(*count, _mm512_set_epi64(0, 4, 0, 4, 0, 4, 0, 4));
 	}
 	_Pragma("GCC unroll 13") for (int r = 1; r < 14; r++) {
 		key = _mm512_broadcast_i32x4(s->round[r]);
