@@ -72,8 +72,8 @@ type Options struct {
 	// they meet in the middle, and each finds there what the other has stored. A directory's JSON is in
 	// memory twice then.
 	Backwards bool
-	// Direction is asked for Backwards anew when it turns out that another client stores data at the same time, and in the
-	// first seconds of a backup without a parent: what is left of the directories in work is then taken from the other
+	// Direction is asked for Backwards anew when it turns out that another client stores data at the same time, and, of
+	// a backup without a parent, each time that it is twice as old: what is left of the directories in work is then taken from the other
 	// end. It may be called in parallel. nil keeps to Backwards; an error is logged.
 	Direction func(ctx context.Context) (backwards bool, err error)
 

@@ -8,11 +8,15 @@ import (
 	"vitrine/repo"
 )
 
-// askAgain is when, after the last time, a first backup asks for its direction anew. Of two that begin at the same moment
-// one may not see the other's lock, on a slow store or before the lock has settled; the earlier they agree, the less is stored twice.
-var askAgain = []time.Duration{250 * time.Millisecond, 750 * time.Millisecond, time.Second, 2 * time.Second}
+// A first backup asks for its direction anew when it is as old as that, and then each time that it is twice as old. Of two that begin at
+// the same moment one may not see the other's lock, on a slow store, before the lock has settled, or on a cluster whose servers do not all
+// reach each other; the earlier they agree, the less is stored twice.
+const (
+	askFirst  = 250 * time.Millisecond
+	askSecond = time.Second
+)
 
-// keepDirection asks for the direction when w meets other clients and, in a first backup, in the first seconds. The run holds to
+// keepDirection asks for the direction when w meets other clients and, in a first backup, also without that. The run holds to
 // the answers until stop, which waits for the last one.
 func (a *run) keepDirection(ctx context.Context, w *repo.Writer, ask func(context.Context) (bool, error), first bool) (stop func()) {
 	w.OnOthers(func(ctx context.Context) { a.turn(ctx, ask) })
@@ -22,9 +26,9 @@ func (a *run) keepDirection(ctx context.Context, w *repo.Writer, ask func(contex
 	ctx, cancel := context.WithCancel(ctx)
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		for _, pause := range askAgain {
+		for age, next := time.Duration(0), askFirst; ; age, next = next, max(2*next, askSecond) {
 			select {
-			case <-time.After(pause):
+			case <-time.After(next - age):
 				a.turn(ctx, ask)
 			case <-ctx.Done():
 				return

@@ -270,7 +270,8 @@ func (c *client) make(ctx context.Context) (blob.ID, time.Time, []found, error) 
 	c.backwards.Store(c.self.Backup && c.tellApart(before).forwards)
 	id, made, err := c.save(ctx)
 	if errors.Is(err, backend.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%w (a check can do without a lock: --no-lock)", err)
+		id = blob.ID{} // there is none to take back
+		err = fmt.Errorf("%w (what only reads, as restore and check, can do without a lock: --no-lock)", err)
 	}
 	return id, made, before, err
 }

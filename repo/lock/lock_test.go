@@ -231,8 +231,11 @@ func TestReadOnlyStore(t *testing.T) {
 	s := newStore()
 	for _, class := range []error{backend.ErrReadOnly, syscall.EACCES} {
 		s.spoil(func(op string, _ blob.ID) error {
-			if op == "save" {
+			switch op {
+			case "save":
 				return class
+			case "remove":
+				t.Error("a lock is taken back that cannot be there")
 			}
 			return nil
 		}, nil)

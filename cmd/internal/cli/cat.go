@@ -203,7 +203,7 @@ func catTree(ctx context.Context, r *repo.Repository, spec string) ([]byte, erro
 // findTree returns the snapshot that "snapshot[:path]" names, and the tree of the directory in it.
 func findTree(ctx context.Context, r *repo.Repository, spec string, f snapshot.Filter) (*snapshot.Snapshot, blob.ID, error) {
 	name, dir, _ := strings.Cut(spec, ":")
-	sn, err := r.FindSnapshot(ctx, name, f)
+	sn, err := findSnapshot(ctx, r, name, f)
 	if err != nil {
 		return nil, blob.ID{}, err
 	}

@@ -113,7 +113,7 @@ func (a *app) chosen(ctx context.Context, r *repo.Repository, f snapshot.Filter,
 	}
 	chosen := make(map[blob.ID]bool)
 	for _, id := range ids {
-		sn, err := r.FindSnapshot(ctx, id, f)
+		sn, err := findSnapshot(ctx, r, id, f)
 		if err != nil {
 			return nil, err
 		}

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
 
+	"vitrine/repo"
 	"vitrine/repo/snapshot"
 )
 
@@ -43,4 +45,13 @@ func (f *filterFlags) filter() snapshot.Filter {
 		filter.Tags = snapshot.ParseTagList(f.tags)
 	}
 	return filter
+}
+
+// findSnapshot is r.FindSnapshot for a filter that the user has given: for "latest", and only then, a path of it may be relative,
+// as in restic.
+func findSnapshot(ctx context.Context, r *repo.Repository, spec string, f snapshot.Filter) (*snapshot.Snapshot, error) {
+	if spec == "latest" {
+		f.Paths = absolute(f.Paths)
+	}
+	return r.FindSnapshot(ctx, spec, f)
 }

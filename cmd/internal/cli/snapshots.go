@@ -89,7 +89,7 @@ func (a *app) selectSnapshots(ctx context.Context, r *repo.Repository, ids []str
 	var damaged error
 	seen := make(map[blob.ID]bool)
 	for _, spec := range ids {
-		sn, err := r.FindSnapshot(ctx, spec, f)
+		sn, err := findSnapshot(ctx, r, spec, f)
 		switch {
 		case errors.Is(err, repo.ErrNoMatch), errors.Is(err, repo.ErrAmbiguous):
 			a.print.Warn("Ignoring %q: %v", spec, err)

@@ -30,8 +30,8 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 // all the time. They mostly wait, so that so many tests run at once, whatever -parallel says. A quick run may meet too
 // few of the faults to show anything: the suite is run again until enough returns true, ten times at most.
 func RunRepeating(t *testing.T, atOnce int, enough func() bool, open func(t *testing.T) backend.Backend) {
-	for range 10 {
-		runRepeating(t, atOnce, open)
+	for round := range 10 {
+		runRepeating(t, atOnce, round, open)
 		if enough() || t.Failed() {
 			return
 		}
@@ -39,14 +39,18 @@ func RunRepeating(t *testing.T, atOnce int, enough func() bool, open func(t *tes
 	t.Error("too few faults in ten runs: the test shows nothing")
 }
 
-func runRepeating(t *testing.T, atOnce int, open func(t *testing.T) backend.Backend) {
+func runRepeating(t *testing.T, atOnce, round int, open func(t *testing.T) backend.Backend) {
 	var group sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for _, test := range suite {
+		name := test.name
+		if round > 0 {
+			name += fmt.Sprintf("Again%d", round) // #01 would become part of the names of directories, and a URL has no #
+		}
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			t.Run(test.name, func(t *testing.T) { test.run(t, repeating{open(t)}) })
+			t.Run(name, func(t *testing.T) { test.run(t, repeating{open(t)}) })
 		})
 	}
 	group.Wait()
