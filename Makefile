@@ -10,7 +10,9 @@ DIR ?= $(shell go env GOROOT)/src
 # libzstd, as its authors build it: with Go's own -O2 a backup of text takes 2 % longer.
 export CGO_CFLAGS ?= -O3 -g
 
-.PHONY: build setup demo test race lint fuzz accept bench clean help
+C_PACKAGES := ./repo/chunker ./repo/internal/compress ./repo/internal/seal
+
+.PHONY: build setup demo test race lint sanitize fuzz accept bench clean help
 
 build: ## build bin/vitrine
 	go build -trimpath -ldflags "-X vitrine/cmd/internal/cli.Version=$(VERSION)" -o bin/vitrine ./cmd/vitrine
@@ -28,6 +30,10 @@ race: test ## the same: `make test` runs everything under the race detector
 
 lint: ## gofmt, go vet, staticcheck, the architecture rules, the builds without cgo and for 32 bits
 	scripts/lint
+
+sanitize: ## what is written in C, under the sanitizers of addresses and of undefined behaviour
+	go test -count=1 -short -asan $(C_PACKAGES)
+	CGO_CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=all" CGO_LDFLAGS=-fsanitize=undefined go test -count=1 -short $(C_PACKAGES)
 
 fuzz: ## every fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
