@@ -287,6 +287,9 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 			return nil
 		}
 		if held == len(seg.buf) {
+			if job.n > 0 && job.segs[0] != seg {
+				r.dispatch(ctx, &job) // what comes next may be long in coming, and others wait for segments
+			}
 			rest := seg.buf[begin:]
 			seg = r.nextSegment(ctx, seg, rest, &job)
 			begin, held = 0, len(rest)

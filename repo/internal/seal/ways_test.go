@@ -67,6 +67,7 @@ func noise(seed byte, n int) []byte {
 
 // TestWays compares for each length of a tail and of a piece.
 func TestWays(t *testing.T) {
+	t.Logf("AVX-512: %v, AVX2: %v; what the processor has not is not tested", newVectorKey(NewKey()) != nil, lanesWork)
 	k, iv, plain := NewKey(), noise(1, ivBytes), noise(2, 3<<20)
 	for n := range 601 {
 		compareWays(t, k, iv, plain[n:2*n], n%64)
