@@ -61,7 +61,7 @@ type Format uint8
 
 // The formats.
 const (
-	Tar Format = iota // PAX, with extended attributes as GNU tar and bsdtar write them
+	Tar Format = iota // PAX, with extended attributes and ACLs as GNU tar, bsdtar and restic write them
 	Zip               // deflated; owners and extended attributes are left out
 )
 
