@@ -66,7 +66,13 @@ func (t *tarSink) begin(name string, n *snapshot.Node) error {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		h.PAXRecords[schily+x.Name] = string(x.Value)
+		key, value := schily+x.Name, string(x.Value)
+		if acl, ok := aclRecords[x.Name]; ok {
+			if text, ok := aclText(x.Value); ok {
+				key, value = acl, text
+			}
+		}
+		h.PAXRecords[key] = value
 	}
 	return t.WriteHeader(h)
 }

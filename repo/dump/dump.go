@@ -61,7 +61,7 @@ type Format uint8
 
 // The formats.
 const (
-	Tar Format = iota // PAX, with extended attributes as GNU tar and bsdtar write them
+	Tar Format = iota // PAX, with extended attributes and ACLs as GNU tar, bsdtar and restic write them
 	Zip               // deflated; owners and extended attributes are left out
 )
 
@@ -146,7 +146,7 @@ func (b *batcher) below(ctx context.Context, dir string, nodes []snapshot.Node) 
 func (b *batcher) add(ctx context.Context, name string, n *snapshot.Node) error {
 	parts, err := b.store.Parts(n.Content, int64(n.Size), batchBytes)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+		return unread(name, err)
 	}
 	for i, p := range parts {
 		if b.cur != nil && (len(b.cur.entries) >= batchFiles || b.cur.sizeBytes > 0 && b.cur.sizeBytes+p.SizeBytes > batchBytes) {
@@ -201,7 +201,7 @@ func (b *batcher) read(ctx context.Context, cur *batch) {
 			err = context.Cause(ctx)
 		}
 		if err != nil {
-			cur.err = fmt.Errorf("read %s: %w", cur.entries[of[i]].name, err)
+			cur.err = unread(cur.entries[of[i]].name, err)
 			return false
 		}
 		cur.chunks = append(cur.chunks, plain)
@@ -267,6 +267,14 @@ func write(ctx context.Context, to sink, b *batch) error {
 		}
 	}
 	return nil
+}
+
+// unread says what could not be read; a single file has no name here, and its caller says it.
+func unread(name string, err error) error {
+	if name == "" {
+		return err
+	}
+	return fmt.Errorf("read %s: %w", name, err)
 }
 
 func describe(e entry, err error) error {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"strings"
 	"testing"
 
 	"vitrine/repo"
@@ -115,6 +116,11 @@ func TestDamage(t *testing.T) {
 		if !bytes.Equal(content, want[name]) {
 			t.Errorf("%s is wrong", name)
 		}
+	}
+	// The name of a single file is with the caller.
+	err = dump.File(t.Context(), r, node, io.Discard)
+	if !errors.Is(err, backend.ErrNotExist) || !strings.HasPrefix(err.Error(), "load data/") {
+		t.Errorf("of one file: error %v", err)
 	}
 }
 

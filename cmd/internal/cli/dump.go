@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 
 	"github.com/spf13/cobra"
@@ -34,7 +32,9 @@ archive; / is all of the snapshot. The names in an archive are those of the snap
 the slash in front.
 
 What has been printed before an error is right, but not complete: look at the exit code.
-A file that --target names is only there when it is complete.`,
+A file that --target names is only there when it is complete; devices, FIFOs and files with
+several names are written as they are. ACLs and extended attributes in a tar archive are
+restored by tar --acls --xattrs --xattrs-include='*' -xpf.`,
 		Example: `  vitrine dump latest /etc/fstab
   vitrine dump latest:/srv/db all.sql | mysql
   vitrine dump --archive zip --target docs.zip latest /home/anna/docs`,
@@ -65,46 +65,37 @@ func (a *app) runDump(ctx context.Context, o dumpOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	write := func(w io.Writer) error { return dumpTo(ctx, r, format, root, args[1], w) }
-	if o.target == "" {
-		return write(a.stdout)
-	}
-	return writeFile(o.target, write)
-}
-
-// dumpTo writes what is at the path below a tree.
-func dumpTo(ctx context.Context, r *repo.Repository, format dump.Format, root blob.ID, file string, w io.Writer) error {
-	name := path.Clean("/" + file)
-	node, err := r.FindNode(ctx, root, name)
+	write, err := dumper(ctx, r, format, root, args[1])
 	if err != nil {
 		return fmt.Errorf("cannot dump file: %w", err)
 	}
-	switch {
-	case node.Type == snapshot.Dir && node.Subtree != nil:
-		err = dump.Archive(ctx, r, format, *node.Subtree, name, w)
-	case node.Type == snapshot.File:
-		err = dump.File(ctx, r, node, w)
-	default:
-		return fmt.Errorf("cannot dump file: %q should be a file, but is a %q", name, node.Type)
+	if o.target == "" {
+		return write(a.stdout)
 	}
-	if err != nil {
-		return fmt.Errorf("dump %s: %w", name, err)
-	}
-	return nil
+	return dump.ToFile(o.target, write)
 }
 
-// writeFile makes a file of what write writes; without success it is not there.
-func writeFile(name string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name+".vitrine-partial", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// dumper finds what is at the path below a tree; what it returns writes that.
+func dumper(ctx context.Context, r *repo.Repository, format dump.Format, root blob.ID, file string) (func(io.Writer) error, error) {
+	name := path.Clean("/" + file)
+	node, err := r.FindNode(ctx, root, name)
 	if err != nil {
-		return fmt.Errorf("create the target: %w", err)
+		return nil, err
 	}
-	err = errors.Join(write(f), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
+	archive := node.Type == snapshot.Dir && node.Subtree != nil
+	if !archive && node.Type != snapshot.File {
+		return nil, fmt.Errorf("%q should be a file, but is a %q", name, node.Type)
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return func(w io.Writer) error {
+		var err error
+		if archive {
+			err = dump.Archive(ctx, r, format, *node.Subtree, name, w)
+		} else {
+			err = dump.File(ctx, r, node, w)
+		}
+		if err != nil {
+			return fmt.Errorf("dump %s: %w", name, err)
+		}
+		return nil
+	}, nil
 }

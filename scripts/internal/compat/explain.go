@@ -84,7 +84,7 @@ var Differences = []Difference{
 	{"cat", "cat", "takes the beginning of the ID of every kind of file, and `latest` for a snapshot and its tree"},
 	{"no cache", "check", "`--with-cache` is accepted, but no cache is believed"},
 	{"copy", "copy", "has messages for `--json`: `copied`, `skipped`, `summary`"},
-	{"archive", "dump", "archives keep hard links, fractions of seconds and, in zip, FIFOs"},
+	{"archive", "dump", "archives keep hard links, fractions of seconds and, in zip, FIFOs; a file that `--target` names is there when it is complete"},
 	{"find", "find", "finds also what restic 0.14 skips when a directory was met without a match under another path; takes `!` as a letter; " +
 		"tells every place of a tree with `--tree`; accepts beginnings of IDs of any length; shows the newest snapshot first, as restic does since 0.18; " +
 		"puts the pack of `--show-pack-id` into the `--json` objects"},
