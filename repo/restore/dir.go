@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -113,59 +111,6 @@ func (d *dir) make() (err error) {
 	return err
 }
 
-// cleanOnce does what Options.Delete asks for in a directory that was there.
-func (d *dir) cleanOnce() {
-	if !d.Delete || d.cleaned || d.fresh || d.fd < 0 || !d.known {
-		return
-	}
-	d.cleaned = true
-	names, err := list(d.fd)
-	if err != nil {
-		d.run.failed(d.path(), fmt.Errorf("list the directory: %w", err))
-		return
-	}
-	for _, name := range names {
-		_, wanted := slices.BinarySearchFunc(d.names, name, func(n snapshot.Node, name string) int { return strings.Compare(n.Name, name) })
-		if wanted || !d.Select.selects(d.Select.enter(d.at, name)) {
-			continue
-		}
-		d.remove(d.fd, name, d.join(name))
-	}
-}
-
-// remove deletes an entry and all below it.
-func (d *dir) remove(dirfd int, name, path string) {
-	var st unix.Stat_t
-	err := lstat(dirfd, name, &st)
-	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		err = d.removeBelow(dirfd, name, path)
-		if err == nil && !d.DryRun {
-			err = unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
-		}
-	} else if err == nil && !d.DryRun {
-		err = unix.Unlinkat(dirfd, name, 0)
-	}
-	if err != nil {
-		d.run.failed(path, fmt.Errorf("delete: %w", err))
-		return
-	}
-	d.deleted.Add(1)
-	d.Reporter.Done(Item{Path: path, Action: Deleted})
-}
-
-func (d *dir) removeBelow(dirfd int, name, path string) error {
-	fd, err := openDir(dirfd, name, false)
-	if err != nil {
-		return err
-	}
-	defer closeFD(fd)
-	names, err := list(fd)
-	for _, name := range names {
-		d.remove(fd, name, filepath.Join(path, name))
-	}
-	return err
-}
-
 // entryDone is called once for each entry, and by the walk; the last call finishes the directory.
 func (d *dir) entryDone(ctx context.Context) {
 	if d.left.Add(-1) > 0 || d.up == nil {
@@ -227,15 +172,15 @@ func (r *run) makeSpecial(d *dir, n *snapshot.Node) (Action, error) {
 	if n.Type == snapshot.Socket || n.Type == snapshot.Irregular {
 		return action, nil // programs make their sockets themselves
 	}
+	if action == Updated {
+		if err := d.clear(n.Name, &st); err != nil {
+			return 0, err
+		}
+	}
 	if r.DryRun {
 		return action, nil
 	}
 	if action != Unchanged {
-		if action == Updated {
-			if err := removeName(d.fd, n.Name, &st); err != nil {
-				return 0, fmt.Errorf("remove what is there: %w", err)
-			}
-		}
 		if err := makeNode(d.fd, n); err != nil {
 			return 0, fmt.Errorf("make the %v: %w", n.Type, err)
 		}

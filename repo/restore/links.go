@@ -118,7 +118,10 @@ func (g *links) make(l link) (Action, error) {
 		action = Updated
 	}
 	if g.DryRun {
-		return action, nil
+		if action == Updated {
+			err = l.dir.clear(l.node.Name, &there)
+		}
+		return action, err
 	}
 	fd, err := openPath(g.root, g.first.dirs)
 	if err != nil {
@@ -130,7 +133,7 @@ func (g *links) make(l link) (Action, error) {
 		if err := lstat(fd, g.first.name, &first); err == nil && first.Ino == there.Ino && first.Dev == there.Dev {
 			return Unchanged, nil
 		}
-		if err := removeName(l.dir.fd, l.node.Name, &there); err != nil {
+		if err := l.dir.clear(l.node.Name, &there); err != nil {
 			return 0, err
 		}
 	}
