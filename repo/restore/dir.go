@@ -142,14 +142,14 @@ func (d *dir) finish() {
 }
 
 // special makes a link, a device or a FIFO.
-func (r *run) special(d *dir, n *snapshot.Node, path string) (ok bool) {
+func (r *run) special(d *dir, n *snapshot.Node, path string) (action Action, ok bool) {
 	action, err := r.makeSpecial(d, n)
 	if err != nil {
 		r.failed(path, err)
-		return false
+		return action, false
 	}
 	r.done(path, n, action)
-	return true
+	return action, true
 }
 
 func (r *run) makeSpecial(d *dir, n *snapshot.Node) (Action, error) {

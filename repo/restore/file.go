@@ -191,7 +191,7 @@ func (f *file) partDone(ctx context.Context) {
 	if ok {
 		f.run.done(f.path(), f.node, f.action)
 	}
-	f.links.made(ctx, ok)
+	f.links.made(ctx, ok, f.action)
 	f.dir.entryDone(ctx)
 }
 

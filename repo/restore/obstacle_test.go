@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/repotest"
 	"vitrine/repo/restore"
@@ -60,7 +61,7 @@ func dryThenReal(t testing.TB, r restore.Store, o restore.Options) (restore.Resu
 var kinds = []string{"G/file", "G/empty", "G/symlink", "G/fifo", "G/device", "G/first", "G/link"}
 
 // ofAllKinds makes them, and returns the tree of a snapshot of them.
-func ofAllKinds(t testing.TB) (source string, r restore.Store, tree blob.ID) {
+func ofAllKinds(t testing.TB) (source string, r *repo.Repository, tree blob.ID) {
 	source = t.TempDir()
 	write(t, source+"/G/file", "file", time.Unix(1, 0))
 	write(t, source+"/G/empty", "", time.Unix(1, 0))
@@ -69,8 +70,8 @@ func ofAllKinds(t testing.TB) (source string, r restore.Store, tree blob.ID) {
 	check(t, unix.Mknod(source+"/G/device", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
 	write(t, source+"/G/first", "of two names", time.Unix(1, 0))
 	check(t, os.Link(source+"/G/first", source+"/G/link"))
-	repository, _ := repotest.New(t, 2)
-	return source, repository, saved(t, repository, source)
+	r, _ = repotest.New(t, 2)
+	return source, r, saved(t, r, source)
 }
 
 func list(t testing.TB, patterns ...string) []*pattern.List {
@@ -205,5 +206,68 @@ func TestDeleteStaysInTheFileSystem(t *testing.T) {
 	}
 	if _, err := os.Stat(target + "/extra/other"); err == nil || len(errs) != 3 { // extra is not empty
 		t.Error(err, errs)
+	}
+}
+
+// A dry run knows which names are those of one file already.
+func TestDryRunOfLinks(t *testing.T) {
+	source, r, _ := ofAllKinds(t)
+	check(t, os.Link(source+"/G/symlink", source+"/G/symlink-too"))
+	check(t, os.Link(source+"/G/fifo", source+"/G/fifo-too"))
+	tree := saved(t, r, source)
+	links := []string{"link", "symlink-too", "fifo-too"}
+	for _, test := range []struct {
+		name   string
+		change func(dir string)
+		o      restore.Options
+		done   uint64
+	}{
+		{"identical", func(string) {}, restore.Options{}, 0},
+		{"the first has other content", func(dir string) { write(t, dir+"/first", "OF TWO NAMES", time.Unix(1, 0)) }, restore.Options{}, 2},
+		{"it was believed", func(dir string) { write(t, dir+"/first", "OF TWO NAMES", time.Unix(1, 0)) }, restore.Options{Overwrite: restore.IfChanged}, 0},
+		{"the first is missing", func(dir string) { check(t, os.Remove(dir+"/first")) }, restore.Options{}, 2},
+		{"another is missing", func(dir string) { check(t, os.Remove(dir+"/link")) }, restore.Options{}, 1},
+		{"another is a file of its own", func(dir string) {
+			check(t, os.Remove(dir+"/link"))
+			write(t, dir+"/link", "of two names", time.Unix(1, 0))
+		}, restore.Options{}, 1},
+		{"it stays", func(dir string) {
+			check(t, os.Remove(dir+"/link"))
+			write(t, dir+"/link", "of two names", time.Unix(1, 0))
+		}, restore.Options{Overwrite: restore.Never}, 0},
+		{"the first is a directory", func(dir string) {
+			check(t, os.Remove(dir+"/first"))
+			check(t, os.Mkdir(dir+"/first", 0o755))
+		}, restore.Options{}, 2},
+		{"all are missing", func(dir string) {
+			for _, name := range links {
+				check(t, os.Remove(dir+"/"+name))
+			}
+		}, restore.Options{}, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.o.Tree, test.o.Target = tree, t.TempDir()
+			restored(t, r, restore.Options{Tree: tree, Target: test.o.Target})
+			test.change(test.o.Target + "/G")
+			res, errs := dryThenReal(t, r, test.o)
+			if len(errs) > 0 || res.Restored != test.done {
+				t.Errorf("%+v, %v", res, errs)
+			}
+		})
+	}
+}
+
+// A second run after directories gave way has nothing to do.
+func TestGivingWayIsRepeated(t *testing.T) {
+	_, r, tree := ofAllKinds(t)
+	target := t.TempDir()
+	for _, name := range kinds {
+		write(t, target+"/"+name+"/some/thing", "x", time.Unix(1, 0))
+	}
+	for _, want := range []uint64{7, 0} { // G is there
+		res, errs := dryThenReal(t, r, restore.Options{Tree: tree, Target: target, Delete: true})
+		if len(errs) > 0 || res.Restored != want {
+			t.Error(res, errs)
+		}
 	}
 }
