@@ -81,23 +81,32 @@ func (d *dir) countWay() {
 	}
 }
 
+var errNoDir = fmt.Errorf("something that is no directory is there: %w", unix.EEXIST)
+
+// noDir reports whether openDir has found something else.
+func noDir(err error) bool { return err == unix.ENOTDIR || err == unix.ELOOP }
+
 // make is open without those above.
 func (d *dir) make() (err error) {
 	name := d.node.Name
 	if d.DryRun {
-		if d.fd, err = openDir(d.up.fd, name, false); err != nil {
-			d.absent, d.fd = true, -1
+		d.fd, err = openDir(d.up.fd, name, false)
+		switch {
+		case err == unix.ENOENT, d.Overwrite != Never && noDir(err):
+			d.absent, err = true, nil
+		case noDir(err):
+			err = errNoDir
 		}
-		return nil
+		return err
 	}
 	err = mkdir(d.up.fd, name)
 	if err == unix.EEXIST {
 		d.fd, err = openDir(d.up.fd, name, false)
-		if err == nil || err != unix.ENOTDIR && err != unix.ELOOP {
+		if !noDir(err) {
 			return err
 		}
 		if d.Overwrite == Never {
-			return fmt.Errorf("something that is no directory is there: %w", unix.EEXIST)
+			return errNoDir
 		}
 		if err = unix.Unlinkat(d.up.fd, name, 0); err == nil {
 			err = mkdir(d.up.fd, name)

@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -269,5 +270,47 @@ func TestGivingWayIsRepeated(t *testing.T) {
 		if len(errs) > 0 || res.Restored != want {
 			t.Error(res, errs)
 		}
+	}
+}
+
+// A dry run sees what is no directory where one belongs.
+func TestDirectoryIsMissing(t *testing.T) {
+	_, r, tree := ofAllKinds(t)
+	for _, place := range []func(path string) error{
+		func(path string) error { return os.WriteFile(path, nil, 0o644) },
+		func(path string) error { return os.Symlink(".", path) },
+	} {
+		for _, o := range []restore.Overwrite{restore.Never, restore.Always} {
+			target := t.TempDir()
+			check(t, place(target+"/G"))
+			_, errs := dryThenReal(t, r, restore.Options{Tree: tree, Target: target, Overwrite: o})
+			if never := o == restore.Never; never != strings.Contains(errs["G"], "no directory is there") {
+				t.Error(o, errs)
+			}
+		}
+	}
+}
+
+// Whatever fails of the metadata of a file is told in one line, which leaves its name to the reporter.
+func TestReadOnlyTarget(t *testing.T) {
+	source := t.TempDir()
+	write(t, source+"/file", "x", time.Unix(1, 0))
+	check(t, os.Mkdir(source+"/dir", 0o755))
+	check(t, os.Symlink("file", source+"/link"))
+	r, _ := repotest.New(t, 2)
+	tree := saved(t, r, source)
+	target := t.TempDir()
+	mount(t, "none", target, "tmpfs", 0)
+	restored(t, r, restore.Options{Tree: tree, Target: target})
+	check(t, unix.Mount("none", target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	res, rec, errs := told(t, r, restore.Options{Tree: tree, Target: target})
+	for _, name := range []string{"file", "dir", "link"} {
+		if text := errs[name]; strings.Contains(text, "\n") || strings.Contains(text, target) ||
+			!strings.Contains(text, "set the owner: read-only file system; ") || !errors.Is(rec.errors[target+"/"+name], unix.EROFS) {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	if res.Errors != 3 {
+		t.Errorf("%+v", res)
 	}
 }
