@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -83,23 +81,32 @@ func (d *dir) countWay() {
 	}
 }
 
+var errNoDir = fmt.Errorf("something that is no directory is there: %w", unix.EEXIST)
+
+// noDir reports whether openDir has found something else.
+func noDir(err error) bool { return err == unix.ENOTDIR || err == unix.ELOOP }
+
 // make is open without those above.
 func (d *dir) make() (err error) {
 	name := d.node.Name
 	if d.DryRun {
-		if d.fd, err = openDir(d.up.fd, name, false); err != nil {
-			d.absent, d.fd = true, -1
+		d.fd, err = openDir(d.up.fd, name, false)
+		switch {
+		case err == unix.ENOENT, d.Overwrite != Never && noDir(err):
+			d.absent, err = true, nil
+		case noDir(err):
+			err = errNoDir
 		}
-		return nil
+		return err
 	}
 	err = mkdir(d.up.fd, name)
 	if err == unix.EEXIST {
 		d.fd, err = openDir(d.up.fd, name, false)
-		if err == nil || err != unix.ENOTDIR && err != unix.ELOOP {
+		if !noDir(err) {
 			return err
 		}
 		if d.Overwrite == Never {
-			return fmt.Errorf("something that is no directory is there: %w", unix.EEXIST)
+			return errNoDir
 		}
 		if err = unix.Unlinkat(d.up.fd, name, 0); err == nil {
 			err = mkdir(d.up.fd, name)
@@ -110,59 +117,6 @@ func (d *dir) make() (err error) {
 	}
 	d.fresh = true
 	d.fd, err = openDir(d.up.fd, name, false)
-	return err
-}
-
-// cleanOnce does what Options.Delete asks for in a directory that was there.
-func (d *dir) cleanOnce() {
-	if !d.Delete || d.cleaned || d.fresh || d.fd < 0 || !d.known {
-		return
-	}
-	d.cleaned = true
-	names, err := list(d.fd)
-	if err != nil {
-		d.run.failed(d.path(), fmt.Errorf("list the directory: %w", err))
-		return
-	}
-	for _, name := range names {
-		_, wanted := slices.BinarySearchFunc(d.names, name, func(n snapshot.Node, name string) int { return strings.Compare(n.Name, name) })
-		if wanted || !d.Select.selects(d.Select.enter(d.at, name)) {
-			continue
-		}
-		d.remove(d.fd, name, d.join(name))
-	}
-}
-
-// remove deletes an entry and all below it.
-func (d *dir) remove(dirfd int, name, path string) {
-	var st unix.Stat_t
-	err := lstat(dirfd, name, &st)
-	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		err = d.removeBelow(dirfd, name, path)
-		if err == nil && !d.DryRun {
-			err = unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
-		}
-	} else if err == nil && !d.DryRun {
-		err = unix.Unlinkat(dirfd, name, 0)
-	}
-	if err != nil {
-		d.run.failed(path, fmt.Errorf("delete: %w", err))
-		return
-	}
-	d.deleted.Add(1)
-	d.Reporter.Done(Item{Path: path, Action: Deleted})
-}
-
-func (d *dir) removeBelow(dirfd int, name, path string) error {
-	fd, err := openDir(dirfd, name, false)
-	if err != nil {
-		return err
-	}
-	defer closeFD(fd)
-	names, err := list(fd)
-	for _, name := range names {
-		d.remove(fd, name, filepath.Join(path, name))
-	}
 	return err
 }
 
@@ -197,14 +151,14 @@ func (d *dir) finish() {
 }
 
 // special makes a link, a device or a FIFO.
-func (r *run) special(d *dir, n *snapshot.Node, path string) (ok bool) {
+func (r *run) special(d *dir, n *snapshot.Node, path string) (action Action, ok bool) {
 	action, err := r.makeSpecial(d, n)
 	if err != nil {
 		r.failed(path, err)
-		return false
+		return action, false
 	}
 	r.done(path, n, action)
-	return true
+	return action, true
 }
 
 func (r *run) makeSpecial(d *dir, n *snapshot.Node) (Action, error) {
@@ -227,15 +181,15 @@ func (r *run) makeSpecial(d *dir, n *snapshot.Node) (Action, error) {
 	if n.Type == snapshot.Socket || n.Type == snapshot.Irregular {
 		return action, nil // programs make their sockets themselves
 	}
+	if action == Updated {
+		if err := d.clear(n.Name, &st); err != nil {
+			return 0, err
+		}
+	}
 	if r.DryRun {
 		return action, nil
 	}
 	if action != Unchanged {
-		if action == Updated {
-			if err := removeName(d.fd, n.Name, &st); err != nil {
-				return 0, fmt.Errorf("remove what is there: %w", err)
-			}
-		}
 		if err := makeNode(d.fd, n); err != nil {
 			return 0, fmt.Errorf("make the %v: %w", n.Type, err)
 		}

@@ -121,6 +121,12 @@ func (f *file) look(ctx context.Context) error {
 		f.action, f.stays = Unchanged, true
 		return nil
 	}
+	if isDir(&st) { // told before anything is read
+		if f.DryRun {
+			return f.dir.clear(f.node.Name, &st)
+		}
+		return f.dir.obstacle(f.node.Name)
+	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || uint64(st.Size) != f.node.Size {
 		return nil
 	}
@@ -185,7 +191,7 @@ func (f *file) partDone(ctx context.Context) {
 	if ok {
 		f.run.done(f.path(), f.node, f.action)
 	}
-	f.links.made(ctx, ok)
+	f.links.made(ctx, ok, f.action)
 	f.dir.entryDone(ctx)
 }
 
@@ -207,10 +213,11 @@ func (f *file) finish() error {
 	}
 	failed := f.attributes(descriptor(f.fd), f.node, false)
 	err := unix.Renameat(f.dir.fd, f.temp, f.dir.fd, f.node.Name)
-	if err == unix.EISDIR { // an empty directory gives way
-		if err = unix.Unlinkat(f.dir.fd, f.node.Name, unix.AT_REMOVEDIR); err == nil {
-			err = unix.Renameat(f.dir.fd, f.temp, f.dir.fd, f.node.Name)
+	if err == unix.EISDIR {
+		if err := f.dir.clear(f.node.Name, &unix.Stat_t{Mode: unix.S_IFDIR}); err != nil {
+			return err
 		}
+		err = unix.Renameat(f.dir.fd, f.temp, f.dir.fd, f.node.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("give the file its name: %w", err)

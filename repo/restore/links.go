@@ -35,6 +35,7 @@ type links struct {
 	mu       sync.Mutex // guards all below
 	finished bool
 	ok       bool // the first is there
+	action   Action
 	waiting  []link
 }
 
@@ -64,13 +65,13 @@ func (g *links) add(ctx context.Context, l link) {
 	g.link(ctx, l)
 }
 
-// made is called when the first name is there, or could not be made. g may be nil.
-func (g *links) made(ctx context.Context, ok bool) {
+// made is called when the first name is there, and what became of it, or could not be made. g may be nil.
+func (g *links) made(ctx context.Context, ok bool, action Action) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
-	g.finished, g.ok = true, ok
+	g.finished, g.ok, g.action = true, ok, action
 	waiting := g.waiting
 	g.waiting = nil
 	g.mu.Unlock()
@@ -115,6 +116,13 @@ func (g *links) make(l link) (Action, error) {
 	}
 	action := Restored
 	if err == nil {
+		same, err := g.linked(&there)
+		if err != nil || same {
+			return Unchanged, err
+		}
+		if err := l.dir.clear(l.node.Name, &there); err != nil {
+			return 0, err
+		}
 		action = Updated
 	}
 	if g.DryRun {
@@ -125,14 +133,21 @@ func (g *links) make(l link) (Action, error) {
 		return 0, err
 	}
 	defer closeFD(fd)
-	if action == Updated {
-		var first unix.Stat_t
-		if err := lstat(fd, g.first.name, &first); err == nil && first.Ino == there.Ino && first.Dev == there.Dev {
-			return Unchanged, nil
-		}
-		if err := removeName(l.dir.fd, l.node.Name, &there); err != nil {
-			return 0, err
-		}
-	}
 	return action, unix.Linkat(fd, g.first.name, l.dir.fd, l.node.Name, 0)
+}
+
+// linked reports whether what is there is the first name's file. In a dry run a first name that would be
+// made anew is no longer that of the file that has it.
+func (g *links) linked(there *unix.Stat_t) (bool, error) {
+	if g.DryRun && g.action != Unchanged {
+		return false, nil
+	}
+	fd, err := openPath(g.root, g.first.dirs)
+	if err != nil {
+		return false, err
+	}
+	defer closeFD(fd)
+	var first unix.Stat_t
+	err = lstat(fd, g.first.name, &first)
+	return err == nil && first.Ino == there.Ino && first.Dev == there.Dev, nil
 }

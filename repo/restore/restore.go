@@ -73,7 +73,9 @@ type Options struct {
 	Target    string  // the directory that they come into; it is made, for the owner only, when it is missing
 	Select    Select
 	Overwrite Overwrite
-	// Delete removes what is in the target's directories, passes Select and is not in the snapshot.
+	// Delete removes what is in the target's directories, passes Select and is not in the snapshot, and a directory
+	// that is where the snapshot has something else, unless Select keeps something in it. Nothing is removed in
+	// what is mounted below them.
 	Delete bool
 	// DryRun changes nothing and tells what would be.
 	DryRun bool

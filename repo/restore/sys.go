@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -86,10 +87,48 @@ func lstat(dirfd int, name string, st *unix.Stat_t) error {
 	return unix.Fstatat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW)
 }
 
+func isDir(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+var errMounted = errors.New("it is a mount point")
+
+// notMounted returns errMounted when something is mounted at the name in an open directory, or, when the name
+// is empty, at the open directory itself.
+func notMounted(fd int, name string) error {
+	var stx unix.Statx_t
+	err := again(func() error {
+		return unix.Statx(fd, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &stx)
+	})
+	if err != nil && err != unix.ENOSYS {
+		return err
+	}
+	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		if stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+			return errMounted
+		}
+		return nil
+	}
+	// Before Linux 5.8 another device tells it, of directories.
+	here, above := name, "."
+	if name == "" {
+		here, above = ".", ".."
+	}
+	var st, up unix.Stat_t
+	if err := lstat(fd, here, &st); err != nil {
+		return err
+	}
+	if err := lstat(fd, above, &up); err != nil {
+		return err
+	}
+	if isDir(&st) && st.Dev != up.Dev {
+		return errMounted
+	}
+	return nil
+}
+
 // removeName removes a file, or a directory that is empty.
 func removeName(dirfd int, name string, st *unix.Stat_t) error {
 	flags := 0
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+	if isDir(st) {
 		flags = unix.AT_REMOVEDIR
 	}
 	return unix.Unlinkat(dirfd, name, flags)

@@ -135,10 +135,8 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 		if group != nil {
 			group.first = &place{d.rel(), n.Name}
 		}
-		ok := w.special(d, n, path)
-		if group != nil {
-			group.made(ctx, ok)
-		}
+		action, ok := w.special(d, n, path)
+		group.made(ctx, ok, action)
 		return
 	}
 	f := &file{run: w.run, dir: d, node: n, links: group, fd: -1}
@@ -148,7 +146,7 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 	parts, err := w.store.Parts(n.Content, int64(n.Size), batchBytes)
 	if err != nil {
 		w.failed(path, err)
-		group.made(ctx, false)
+		group.made(ctx, false, Unchanged)
 		return
 	}
 	f.left.Store(int32(len(parts)))

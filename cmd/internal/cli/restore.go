@@ -44,6 +44,8 @@ the target directory; with :path only what is in that directory of the snapshot.
 A file gets its name when all of its content is verified and written. What is in the target
 already becomes what the snapshot has, and content that is the same is not written again;
 --overwrite says otherwise. What the snapshot has not stays, unless --delete is given.
+A directory that is not empty gives way to a file only with --delete, and only when nothing
+in it is excluded or a mount point.
 
 Exit codes: 0 all is restored, 1 something is not; each such file has been named.`,
 		Example: `  vitrine restore latest --target /tmp/restored
@@ -60,7 +62,7 @@ func (o *restoreOptions) registerRestore(f *pflag.FlagSet) {
 	o.patternFlags.register(f)
 	f.StringVarP(&o.target, "target", "t", "", "the `directory` to restore into")
 	f.StringVar(&o.overwrite, "overwrite", "always", "what to do with files that are there: `when` is always, if-changed (size and time are believed), if-newer (in the snapshot) or never")
-	f.BoolVar(&o.delete, "delete", false, "remove what is in the target's directories and not in the snapshot")
+	f.BoolVar(&o.delete, "delete", false, "remove what is in the target's directories and not in the snapshot; a directory that the snapshot has not is removed whole, with excluded files in it")
 	f.BoolVar(&o.dryRun, "dry-run", false, "write nothing, only tell what would be written; with -vv each file")
 	f.BoolVar(&o.sparse, "sparse", false, "leave holes where files are zero")
 	f.BoolVar(&o.verify, "verify", false, "read all files again afterwards and compare them")
