@@ -91,3 +91,11 @@ func TestMalformedACL(t *testing.T) {
 		})
 	}
 }
+
+// GNU tar writes and reads the names of attributes so: a record's keyword cannot hold "=".
+func TestXattrNames(t *testing.T) {
+	want := map[string]map[string]string{"f": {"SCHILY.xattr.user.a%3Db%25": "v=w%"}}
+	if d := cmp.Diff(want, records(t, []snapshot.Xattr{{Name: "user.a=b%", Value: []byte("v=w%")}})); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}

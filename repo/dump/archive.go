@@ -15,6 +15,9 @@ import (
 // schily begins the names of PAX records for extended attributes, as star, GNU tar and bsdtar know them.
 const schily = "SCHILY.xattr."
 
+// inKeyword writes an attribute's name as GNU tar does: a PAX keyword ends at the first "=".
+var inKeyword = strings.NewReplacer("%", "%25", "=", "%3D")
+
 // tarSink writes a tar archive.
 type tarSink struct {
 	*tar.Writer
@@ -66,7 +69,7 @@ func (t *tarSink) begin(name string, n *snapshot.Node) error {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		key, value := schily+x.Name, string(x.Value)
+		key, value := schily+inKeyword.Replace(x.Name), string(x.Value)
 		if acl, ok := aclRecords[x.Name]; ok {
 			if text, ok := aclText(x.Value); ok {
 				key, value = acl, text
