@@ -2,6 +2,7 @@ package restore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -127,28 +128,8 @@ func (r *run) attributes(o object, n *snapshot.Node, existed bool) error {
 		fail("set the mode", o.chmod(snapshot.UnixMode(n.Mode)&0o7777))
 	}
 	fail("set the times", o.setTimes(n))
-	return oneLine(errs)
+	return errors.Join(errs...)
 }
-
-// oneLine makes one error of several, nil of none.
-func oneLine(errs []error) error {
-	if len(errs) == 0 {
-		return nil
-	}
-	return several(errs)
-}
-
-type several []error
-
-func (s several) Error() string {
-	var words []string
-	for _, err := range s {
-		words = append(words, err.Error())
-	}
-	return strings.Join(words, "; ")
-}
-
-func (s several) Unwrap() []error { return s }
 
 func (r *run) setXattrs(o object, n *snapshot.Node, existed bool) (errs []error) {
 	if existed {

@@ -81,7 +81,7 @@ func (a *app) finish(ctx context.Context, args []string, err error) int {
 	case exitInterrupted:
 		message += a.lockEnd
 	}
-	a.lastLine(a.global.json || slices.Contains(args, "--json"), code, oneLine(message))
+	a.lastLine(a.global.json || slices.Contains(args, "--json"), code, progress.OneLine(message))
 	return code
 }
 
@@ -103,17 +103,6 @@ func (a *app) lastLine(json bool, code int, message string) {
 	} else {
 		p.Warn("%s", message)
 	}
-}
-
-// oneLine joins the lines of joined errors.
-func oneLine(s string) string {
-	var lines []string
-	for line := range strings.Lines(s) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines, "; ")
 }
 
 // usagef makes an error of a command line that cannot be right.

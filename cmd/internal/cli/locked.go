@@ -21,8 +21,8 @@ func (a *app) withLock(ctx context.Context, r *repo.Repository, exclusive bool, 
 }
 
 // backupLock is withLock for the shared lock of a backup, which asks the lock what others do. With early, fn may read at once,
-// but writes nothing until the lock has settled. first is a backup
-// that knows of no parent (yet, with --parent and --force): much may be stored, and worth sharing.
+// but writes nothing until the lock has settled. first is a backup that
+// knows of no parent (yet, with --parent and --force): much may be stored, and worth sharing.
 func (a *app) backupLock(ctx context.Context, r *repo.Repository, early, first bool, fn func(context.Context, *lock.Lock) error) error {
 	return a.hold(ctx, r, lock.Options{Early: early, Backup: true, Sharing: first, RetryFor: a.global.retryLock, Log: a.print.Logger()}, fn)
 }

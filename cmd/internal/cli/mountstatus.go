@@ -78,7 +78,7 @@ func outageLine(o *fs.OutageStatus, now time.Time) string {
 	}
 	if o.Last != nil {
 		parts = append(parts, fmt.Sprintf("%s failed while the store did not answer, the last %s ago: %s: %s", progress.Count(int(o.Count), "request"),
-			short(now.Sub(o.Last.Time).Seconds()), progress.Printable(o.Last.Path), progress.Printable(strings.ReplaceAll(o.Last.Error, "\n", "; "))))
+			short(now.Sub(o.Last.Time).Seconds()), progress.Printable(o.Last.Path), progress.Printable(progress.OneLine(o.Last.Error))))
 	}
 	if len(parts) == 0 {
 		return "  outages    none met"
@@ -104,7 +104,7 @@ func damageLines(d *fs.DamageStatus) []string {
 		if one.Blob != "" {
 			line += fmt.Sprintf(", blob %.8s, pack %.8s", one.Blob, one.Pack)
 		}
-		lines = append(lines, line+": "+progress.Printable(strings.ReplaceAll(one.Error, "\n", "; ")))
+		lines = append(lines, line+": "+progress.Printable(progress.OneLine(one.Error)))
 	}
 	if more := d.Total - len(d.Listed); more > 0 {
 		lines = append(lines, fmt.Sprintf("    and %d more", more))

@@ -135,7 +135,7 @@ func (b *Backup) Error(item string, err error) {
 		b.p.ErrorMessage(ErrorMessage{MessageType: "error", Error: ErrorText{err.Error()}, During: "archival", Item: item})
 		return
 	}
-	b.p.Warn("error: %v", err)
+	b.p.Warn("error: %s", OneLine(err.Error()))
 }
 
 // Share implements View: bytes tell best how long it will take. It never goes back.

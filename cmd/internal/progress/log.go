@@ -49,7 +49,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 		case "path": // what it is about
 			first = append(first, value)
 		case "error", "err", "reason": // sentences that need no name; joined errors are lines
-			last = append(last, Printable(strings.ReplaceAll(a.Value.String(), "\n", "; ")))
+			last = append(last, Printable(OneLine(a.Value.String())))
 		default:
 			details = append(details, a.Key+" "+value)
 		}
@@ -78,6 +78,17 @@ func Printable(s string) string {
 		}
 	}
 	return s
+}
+
+// OneLine joins the lines of a text: joined errors have one each.
+func OneLine(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 // WithAttrs implements slog.Handler.

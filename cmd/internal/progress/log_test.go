@@ -24,3 +24,15 @@ func TestLogger(t *testing.T) {
 		}
 	}
 }
+
+// Several errors of one file are one line.
+func TestJoinedErrorsAreALine(t *testing.T) {
+	var out bytes.Buffer
+	p := New(Options{Stdout: &out, Stderr: &out})
+	err := errors.Join(errors.New("set the owner"), errors.New("set the mode"))
+	NewRestore(p).Error("/a", err)
+	NewBackup(p).Error("/a", err)
+	if got, want := out.String(), "error: /a: set the owner; set the mode\nerror: set the owner; set the mode\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

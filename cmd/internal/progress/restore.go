@@ -92,7 +92,7 @@ func (r *Restore) Error(item string, err error) {
 		r.p.ErrorMessage(ErrorMessage{MessageType: "error", Error: ErrorText{err.Error()}, During: "restore", Item: item})
 		return
 	}
-	r.p.Warn("error: %s: %v", Printable(item), err)
+	r.p.Warn("error: %s: %s", Printable(item), OneLine(err.Error()))
 }
 
 // Missing tells whether something that is in no index was among the errors.
