@@ -14,6 +14,7 @@ import (
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
+	"vitrine/repo/internal/claims"
 	"vitrine/repo/internal/compress"
 	"vitrine/repo/internal/keyfile"
 	"vitrine/repo/internal/seal"
@@ -68,6 +69,9 @@ type Options struct {
 	// Cache wraps the store in one that keeps copies of its files, once the repository is known by its
 	// ID; nil leaves the store as it is. Config and keys are read before, from the store itself.
 	Cache func(repoID string, be backend.Backend) backend.Backend
+	// Scratch returns a directory, of the repository with that ID, for files without a name: what a run has to remember of
+	// each blob goes there when it gets much. Nothing readable is in it. nil, or an error, leaves all in memory.
+	Scratch func(repoID string) (dir string, err error)
 	// Compression is auto, off, fastest, better or max; "" is auto. Version 1 never compresses.
 	Compression string
 	// PackBytes is the target size of packs; 0 means DefaultPackBytes.
@@ -90,6 +94,7 @@ type Repository struct {
 	packBytes int
 	verify    bool
 	log       *slog.Logger
+	scratch   func() (dir string, err error) // nil: there is none
 
 	indexFiles atomic.Pointer[[]backend.Info] // what IndexFiles found last; nil before that
 
@@ -144,6 +149,9 @@ func (r *Repository) open(ctx context.Context, o Options) error {
 		level = compress.Off
 	}
 	r.codec = compress.New(level)
+	if o.Scratch != nil {
+		r.scratch = func() (string, error) { return o.Scratch(r.config.ID) }
+	}
 	if o.Cache != nil {
 		r.be = o.Cache(r.config.ID, r.be)
 	}
@@ -195,6 +203,9 @@ func (r *Repository) Close() error {
 	}
 	return errors.Join(err, r.be.Close())
 }
+
+// NewClaims returns an empty set of blobs, for a run to remember what it has stored. The caller closes it.
+func (r *Repository) NewClaims() *claims.Set { return claims.New(r.scratch, r.log) }
 
 // Config returns what the config file says.
 func (r *Repository) Config() Config { return r.config }

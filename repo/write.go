@@ -13,6 +13,7 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
+	"vitrine/repo/internal/claims"
 	"vitrine/repo/internal/indexfile"
 	"vitrine/repo/internal/packfile"
 	"vitrine/repo/internal/sha256x2"
@@ -41,7 +42,7 @@ const (
 // called in parallel.
 type Writer struct {
 	r       *Repository
-	claims  *claims
+	claims  *claims.Set // of what this scope has stored or is storing
 	packers [2]packer // by blob.Type: a version 2 pack holds one type only
 	// upload hands finished packs to a goroutine of the scope. They
 	// hold blobs of many callers, so their fate hangs on the scope's context, not on a caller's.
@@ -98,7 +99,8 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 	defer ending.Stop()
 	scope, scopeCtx := errgroup.WithContext(ctx)
 	uploading, uploadCtx := errgroup.WithContext(scopeCtx)
-	w := &Writer{r: r, lister: l, claims: newClaims(), room: make(chan struct{}, uploads+ready), slots: make(chan struct{}, uploads)}
+	w := &Writer{r: r, lister: l, claims: r.NewClaims(), room: make(chan struct{}, uploads+ready), slots: make(chan struct{}, uploads)}
+	defer w.claims.Close()
 	w.upload = func(packs ...*finished) {
 		uploading.Go(func() error {
 			defer func() {
@@ -154,7 +156,7 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 
 // Known reports whether the blob is in the index or was saved in this scope.
 func (w *Writer) Known(h blob.Handle) (bool, error) {
-	if w.claims.has(h) {
+	if w.claims.Has(h) {
 		return true, nil
 	}
 	_, ok, err := w.r.LookupBlob(h)
@@ -197,7 +199,7 @@ func (w *Writer) save(ctx context.Context, h blob.Handle, plain []byte) (Saved, 
 		return saved, context.Cause(ctx)
 	}
 	known, err := w.Known(h)
-	if err != nil || known || !w.claims.add(h) {
+	if err != nil || known || !w.claims.Add(h) {
 		return saved, err
 	}
 	e := w.encoders.get(len(plain))

@@ -18,6 +18,7 @@ import (
 	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
+	"vitrine/repo/internal/claims"
 	"vitrine/repo/snapshot"
 	"vitrine/repo/source"
 )
@@ -205,7 +206,9 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Re
 		return nil
 	}
 	if o.DryRun {
-		return work(ctx, &dryStore{repo: r, claimed: make(map[blob.Handle]struct{})})
+		dry := &dryStore{repo: r, claims: r.NewClaims()}
+		defer dry.claims.Close()
+		return work(ctx, dry)
 	}
 	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
 		if o.Direction != nil && o.Stdin == nil { // one file has no direction
@@ -218,9 +221,8 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Re
 
 // dryStore counts what would be stored.
 type dryStore struct {
-	repo    *repo.Repository
-	mu      sync.Mutex // guards claimed
-	claimed map[blob.Handle]struct{}
+	repo   *repo.Repository
+	claims *claims.Set // of what would be stored
 }
 
 func (s *dryStore) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error) {
@@ -230,15 +232,8 @@ func (s *dryStore) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (rep
 		return saved, context.Cause(ctx)
 	}
 	_, known, err := s.repo.LookupBlob(h)
-	if err != nil || known {
+	if err != nil || known || !s.claims.Add(h) {
 		return saved, err
-	}
-	s.mu.Lock()
-	_, claimed := s.claimed[h]
-	s.claimed[h] = struct{}{}
-	s.mu.Unlock()
-	if claimed {
-		return saved, nil
 	}
 	saved.New = true
 	saved.StoredBytes, err = s.repo.StoredBytes(plain)

@@ -29,6 +29,8 @@ var layerOf = map[string]int{
 	"repo/internal/keyfile":   1,
 	"repo/internal/sha256x2":  1,
 	"repo/internal/scrypt":    1,
+	"repo/spill":              1, // sorted records on disk, for sets that are too large for memory
+	"repo/internal/claims":    2,
 	"repo/backend/option":     1,
 
 	"repo/backend/child": 1, // processes, whatever they are; no store is known to it

@@ -114,6 +114,15 @@ func OpenRepository(ctx context.Context, be backend.Backend, o Options) (*repo.R
 			return wrapCache(be, repoID, o)
 		}
 	}
+	if o.CacheBase != "" {
+		ro.Scratch = func(repoID string) (string, error) {
+			dir, err := cache.Open(o.CacheBase, repoID)
+			if err != nil {
+				return "", err
+			}
+			return dir.Path(), nil
+		}
+	}
 	switch {
 	case o.Index.Cached() && o.CacheBase != "":
 		ro.OpenIndex = func(ctx context.Context, r *repo.Repository) (repo.Index, error) {

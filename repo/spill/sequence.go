@@ -1,0 +1,106 @@
+package spill
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"runtime"
+)
+
+// together is how many pages are written at a time.
+const together = 16
+
+// Writer writes a run. It is for one goroutine.
+type Writer struct {
+	run *Run
+	buf []byte // whole pages and the one that is being filled
+	off int64  // where buf goes
+}
+
+// Write begins a run of at most that many records of recordBytes each: KeyBytes or more, and a power of two up to a page. Several runs may
+// be written to a file at once.
+func (f *File) Write(recordBytes, most int) *Writer {
+	if recordBytes < KeyBytes || pageBytes%recordBytes != 0 {
+		panic(fmt.Sprintf("spill: records of %d bytes", recordBytes))
+	}
+	perPage := pageBytes / recordBytes
+	pages := (most + perPage - 1) / perPage
+	offset := f.end.Add(int64(pages)*pageBytes) - int64(pages)*pageBytes
+	return &Writer{
+		run: &Run{file: f, offset: offset, recordBytes: recordBytes, pages: make([]page, 0, pages)},
+		buf: make([]byte, 0, together*pageBytes),
+		off: offset,
+	}
+}
+
+// Add adds a record, whose key is not less than the one before.
+func (w *Writer) Add(record []byte) error {
+	if len(w.buf)%pageBytes == 0 {
+		if len(w.run.pages) == cap(w.run.pages) {
+			return fmt.Errorf("a run got more than its %d records", w.run.records) // the next pages are another run's
+		}
+		w.run.pages = append(w.run.pages, page{first: binary.BigEndian.Uint64(record)})
+	}
+	w.buf = append(w.buf, record[:w.run.recordBytes]...)
+	w.run.records++
+	if len(w.buf)%pageBytes > 0 {
+		return nil
+	}
+	w.seal(w.buf[len(w.buf)-pageBytes:])
+	if len(w.buf) == cap(w.buf) {
+		return w.flush()
+	}
+	return nil
+}
+
+// seal notes the checksum of the page that was filled last.
+func (w *Writer) seal(p []byte) { w.run.pages[len(w.run.pages)-1].sum = crc32.Checksum(p, castagnoli) }
+
+func (w *Writer) flush() error {
+	n, err := w.run.file.f.WriteAt(w.buf, w.off)
+	w.off += int64(n)
+	w.buf = w.buf[:0]
+	return err
+}
+
+// Finish returns the run.
+func (w *Writer) Finish() (*Run, error) {
+	if n := len(w.buf) % pageBytes; n > 0 {
+		w.seal(w.buf[len(w.buf)-n:])
+	}
+	if err := w.flush(); err != nil {
+		return nil, err
+	}
+	runtime.AddCleanup(w.run, extent.free, extent{w.run.file, w.run.offset, int64(cap(w.run.pages)) * pageBytes})
+	return w.run, nil
+}
+
+// Cursor gives the records of a run in their order. It is for one goroutine.
+type Cursor struct {
+	run  *Run
+	next int    // page to read
+	buf  []byte // a page
+	left []byte // what of it was not given yet
+}
+
+// Cursor begins at the first record.
+func (r *Run) Cursor() *Cursor { return &Cursor{run: r, buf: make([]byte, pageBytes)} }
+
+// Next returns the next record, which is the caller's until the call after. At the end the error is io.EOF.
+func (c *Cursor) Next() ([]byte, error) {
+	if len(c.left) == 0 {
+		if c.next == len(c.run.pages) {
+			return nil, io.EOF
+		}
+		records, err := c.run.read(c.next, c.buf)
+		if err != nil {
+			return nil, err
+		}
+		c.next++
+		c.left = records
+	}
+	record := c.left[:c.run.recordBytes]
+	c.left = c.left[c.run.recordBytes:]
+	return record, nil
+}
