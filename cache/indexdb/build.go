@@ -74,10 +74,10 @@ func (d *DB) build(ctx context.Context) (err error) {
 		}
 	}()
 	if err := c.writePacks(filepath.Join(path, packsName)); err != nil {
-		return d.noteDamage(fmt.Errorf("write pack table: %w", err), st.gen)
+		return d.noteDamage(ctx, fmt.Errorf("write pack table: %w", err), st.gen)
 	}
 	if err := d.runBuilder(ctx, c, path); err != nil {
-		return d.noteDamage(err, st.gen)
+		return d.noteDamage(ctx, err, st.gen)
 	}
 	if c.meta.Parts, err = describe(path); err != nil {
 		return err
@@ -112,8 +112,11 @@ func (d *DB) adopt(ctx context.Context, gen *generation) {
 	}
 }
 
-// noteDamage has the generation replaced when a build found it damaged.
-func (d *DB) noteDamage(err error, gen *generation) error {
+// noteDamage has replaced what a build found damaged: the generation, or what was spilled.
+func (d *DB) noteDamage(ctx context.Context, err error, gen *generation) error {
+	if isSpilled(err) {
+		return errors.Join(err, d.unspill(ctx, err))
+	}
 	if gen != nil && errors.Is(err, errCorrupt) && gen.bad.CompareAndSwap(false, true) {
 		d.wake()
 	}
@@ -179,7 +182,7 @@ func (d *DB) runBuilder(ctx context.Context, c *composer, path string) error {
 	switch err := cmd.Wait(); {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(composeErr, errCorrupt):
+	case errors.Is(composeErr, errCorrupt), isSpilled(composeErr):
 		return composeErr // the child only saw its input end
 	case err != nil:
 		return fmt.Errorf("builder: %w: %s", err, firstLines(stderr.String()))

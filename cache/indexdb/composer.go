@@ -139,25 +139,21 @@ func (c *composer) writeBuckets(w *bufio.Writer) error {
 		defer scan.close()
 		old = &genCursor{c: c, scan: scan}
 	}
-	position := make([]int, len(c.runs))
+	news, err := cursorsOf(&c.masker, c.runs, c.runBase)
+	if err != nil {
+		return err
+	}
 	var bucket []entry
 	var stored []byte
 	for no := range uint64(1) << c.meta.Bits {
 		bucket = bucket[:0]
 		if old != nil {
-			var err error
 			if bucket, err = old.take(no, shift, bucket); err != nil {
 				return err
 			}
 		}
-		for i, r := range c.runs {
-			p := position[i]
-			for ; p < len(r.entries) && r.entries[p].key.hi>>shift == no; p++ {
-				e := r.entries[p]
-				e.pack += c.runBase[i]
-				bucket = append(bucket, e)
-			}
-			position[i] = p
+		if bucket, err = news.take(no, shift, bucket); err != nil {
+			return err
 		}
 		insertionSort(bucket)
 		if len(bucket) > maxBucketEntries {
@@ -173,7 +169,7 @@ func (c *composer) writeBuckets(w *bufio.Writer) error {
 			return err
 		}
 	}
-	_, err := w.Write(binary.LittleEndian.AppendUint32(nil, endOfBuckets))
+	_, err = w.Write(binary.LittleEndian.AppendUint32(nil, endOfBuckets))
 	return err
 }
 

@@ -64,6 +64,7 @@ type core struct {
 	src      Source
 	log      *slog.Logger
 	keys     *keys
+	spill    spiller
 	passOver func(blob.ID, error) bool // Options.PassOver, not nil
 	passed   map[blob.ID]passed        // what it took; needs busy
 
@@ -76,7 +77,8 @@ type core struct {
 	loadTime atomic.Int64 // ns; the longest load so far
 }
 
-func newCore(src Source, k *keys, o Options) *core {
+// newCore keeps new index files in RAM while there are not many, and more of them in dir, or in RAM as well for "".
+func newCore(src Source, k *keys, dir string, o Options) *core {
 	c := &core{src: src, log: o.Log, keys: k, passOver: o.PassOver, passed: make(map[blob.ID]passed), busy: make(chan struct{}, 1)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -84,6 +86,7 @@ func newCore(src Source, k *keys, o Options) *core {
 	if c.passOver == nil {
 		c.passOver = func(blob.ID, error) bool { return false }
 	}
+	c.spill = spiller{dir: dir, most: spillEntries, log: c.log}
 	c.state.Store(&state{})
 	return c
 }
@@ -150,6 +153,10 @@ func (c *core) update(ctx context.Context, gen *generation) error {
 	const attempts = 5
 	for i := 1; ; i++ {
 		err := c.tryUpdate(ctx, gen)
+		if isSpilled(err) && !c.spill.isBroken() {
+			c.spill.fail(err)
+			continue
+		}
 		// An index file that was listed and is gone: somebody prunes just now.
 		if !errors.Is(err, backend.ErrNotExist) || i == attempts {
 			return err
@@ -189,9 +196,16 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 		}
 	}
 	known := len(missing)
+	m := &masker{keys: c.keys}
 	for _, r := range old.runs {
+		if r.spilled != nil && c.spill.isBroken() {
+			continue // its index files are read again
+		}
 		// missing has what is listed and not in the generation, so this drops both kinds.
-		if r = r.keep(func(id blob.ID) bool { return missing[id] }); r != nil {
+		if r, err = c.spill.keep(m, r, func(id blob.ID) bool { return missing[id] }); err != nil {
+			return err
+		}
+		if r != nil {
 			next.runs = append(next.runs, r)
 		}
 	}
@@ -228,7 +242,9 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 		c.loadTime.Store(max(c.loadTime.Load(), int64(took)))
 		c.log.Debug("read index files", "files", len(ids), "time", took)
 	}
-	next.runs = compact(next.runs)
+	if next.runs, err = c.spill.compact(m, next.runs); err != nil {
+		return err
+	}
 	c.swap(next)
 	return nil
 }
@@ -259,7 +275,7 @@ func (c *core) swap(next *state) {
 func (s *state) count() {
 	s.stats.DeltaEntries, s.stats.DeltaFiles, s.stats.DeltaBytes = 0, 0, 0
 	for _, r := range s.runs {
-		s.stats.DeltaEntries += int64(len(r.entries))
+		s.stats.DeltaEntries += int64(r.len())
 		s.stats.DeltaFiles += len(r.files)
 		s.stats.DeltaBytes += r.memoryBytes()
 	}
@@ -283,6 +299,7 @@ func (c *core) closeState() *generation {
 	c.busy <- struct{}{}
 	defer c.unlock()
 	old := c.state.Swap(nil)
+	c.spill.close()
 	if old == nil || old.gen == nil {
 		return nil
 	}
@@ -337,8 +354,8 @@ func (c *core) packs(fn func(blob.ID)) error {
 // places needs the generation acquired.
 func (s *state) places(m *masker, key dbKey, fn func(blob.Location) bool) error {
 	for _, r := range s.runs {
-		if !r.lookup(key, fn) {
-			return nil
+		if more, err := r.lookup(m, key, fn); err != nil || !more {
+			return err
 		}
 	}
 	if s.gen == nil {

@@ -64,9 +64,10 @@ type DB struct {
 	builder string
 	table   int64 // Options.TableEntries
 
-	kick    chan struct{} // holds one token: maintenance has something to look at
-	closing chan struct{} // closed by Close
-	done    chan struct{} // closed when maintenance has ended
+	kick    chan struct{}   // holds one token: maintenance has something to look at
+	closing chan struct{}   // closed by Close
+	done    chan struct{}   // closed when maintenance has ended
+	life    context.Context // of what goes on until Close
 	cancel  context.CancelFunc
 
 	avoid     string    // generation that is damaged; guarded by core.busy
@@ -99,7 +100,7 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		return nil, fmt.Errorf("open index cache: %w", err)
 	}
 	d := &DB{
-		core:          newCore(src, k, o),
+		core:          newCore(src, k, dir, o),
 		dir:           dir,
 		builder:       o.Builder,
 		table:         o.TableEntries,
@@ -120,8 +121,8 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		}
 		return nil, err
 	}
-	ctx, d.cancel = context.WithCancel(ctx)
-	go d.maintain(ctx)
+	d.life, d.cancel = context.WithCancel(ctx)
+	go d.maintain(d.life)
 	return d, nil
 }
 
@@ -205,6 +206,12 @@ func (d *DB) Close() error {
 	return nil
 }
 
+// unspill has the index files whose entries cannot be read on disk read again, into RAM.
+func (d *DB) unspill(ctx context.Context, err error) error {
+	d.core.spill.fail(err)
+	return d.core.refresh(ctx, d.choose)
+}
+
 func (d *DB) wake() {
 	select {
 	case d.kick <- struct{}{}:
@@ -214,6 +221,9 @@ func (d *DB) wake() {
 
 // heal returns nil when the lookup that failed with err is to be tried again.
 func (d *DB) heal(err error) error {
+	if isSpilled(err) {
+		return d.unspill(d.life, err)
+	}
 	var damage *damageError
 	if !errors.As(err, &damage) {
 		return err

@@ -5,7 +5,8 @@
 //
 // Most of the index lies in one immutable generation, a Badger database that a child process wrote
 // once and that everybody opens read-only; any number of processes share it. Index files that
-// are newer lie in RAM as sorted runs of 32 bytes per entry. Each index file is in the
+// are newer lie in sorted runs of 32 bytes per entry: in RAM while there are not many (spillEntries), the others on disk, in a file
+// without a name (package spill), masked as in a generation. Each index file is in the
 // generation or in exactly one run; index files known already are not even downloaded.
 //
 //	<dir>/CURRENT             which generation holds, sealed; replaced by rename

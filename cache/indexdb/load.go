@@ -18,8 +18,9 @@ func loadWorkers() int { return max(4, runtime.GOMAXPROCS(0)) }
 // load reads the index files, each into a run of its own, in no particular order. left are those that are passed over.
 func (c *core) load(ctx context.Context, files []blob.ID) (runs []*run, left []blob.ID, err error) {
 	var (
-		mu   sync.Mutex // guards runs and left
-		idle = make(chan *runBuilder, loadWorkers())
+		mu    sync.Mutex // guards runs, left and inRAM
+		inRAM int        // entries of runs
+		idle  = make(chan *runBuilder, loadWorkers())
 	)
 	for range cap(idle) {
 		idle <- new(runBuilder)
@@ -50,6 +51,21 @@ func (c *core) load(ctx context.Context, files []blob.ID) (runs []*run, left []b
 			r := b.finish(id)
 			mu.Lock()
 			runs = append(runs, r)
+			var many []*run
+			if inRAM += r.len(); inRAM > c.spill.most && c.spill.open() != nil {
+				runs, many = divide(runs)
+				inRAM = 0
+			}
+			mu.Unlock()
+			if len(many) == 0 {
+				return nil
+			}
+			merged, err := c.spill.merge(&b.masker, many)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			runs = append(runs, merged)
 			mu.Unlock()
 			return nil
 		})
@@ -58,4 +74,16 @@ func (c *core) load(ctx context.Context, files []blob.ID) (runs []*run, left []b
 		return nil, nil, err
 	}
 	return runs, left, ctx.Err()
+}
+
+// divide returns the runs on disk and those in RAM.
+func divide(runs []*run) (onDisk, inRAM []*run) {
+	for _, r := range runs {
+		if r.spilled != nil {
+			onDisk = append(onDisk, r)
+		} else {
+			inRAM = append(inRAM, r)
+		}
+	}
+	return onDisk, inRAM
 }

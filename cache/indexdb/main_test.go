@@ -202,6 +202,17 @@ func TestConformance(t *testing.T) {
 			return openDB(t, src, func(*DB) {})
 		})
 	})
+	// What is new on disk, merged again and again, and the same with generations in the background.
+	for name, tune := range map[string]func(*DB){"spilled": func(*DB) {}, "spilled, background": alwaysBuild} {
+		t.Run(name, func(t *testing.T) {
+			indextest.Run(t, func(t *testing.T, src *indextest.Source) (indextest.Index, error) {
+				return openDB(t, src, func(d *DB) {
+					tune(d)
+					d.core.spill.most = 3
+				})
+			})
+		})
+	}
 	t.Run("background", func(t *testing.T) {
 		indextest.Run(t, func(t *testing.T, src *indextest.Source) (indextest.Index, error) {
 			return openDB(t, src, alwaysBuild)

@@ -16,7 +16,7 @@ func OpenMemory(ctx context.Context, src Source, o Options) (*Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Memory{core: newCore(src, k, o)}
+	m := &Memory{core: newCore(src, k, "", o)}
 	if err := m.Refresh(ctx); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"vitrine/repo/blob"
+	"vitrine/repo/spill"
 )
 
 // fileRef is an index file that a run or a generation holds.
@@ -21,15 +22,28 @@ type packRow struct {
 
 const packRowBytes = 36
 
-// run is a set of index files in RAM, immutable.
+// run is a set of index files, immutable. Its entries are in RAM, or on disk.
 type run struct {
 	sorted
-	packs []packRow
-	files []fileRef
+	spilled *spill.Run // nil: in RAM
+	packs   []packRow
+	files   []fileRef
+}
+
+// len is the number of entries.
+func (r *run) len() int {
+	if r.spilled != nil {
+		return r.spilled.Len()
+	}
+	return len(r.entries)
 }
 
 func (r *run) memoryBytes() int64 {
-	return int64(len(r.entries))*entryBytes + int64(len(r.slots))*4 + int64(len(r.packs))*packRowBytes + int64(len(r.files))*40
+	n := int64(len(r.entries))*entryBytes + int64(len(r.slots))*4 + int64(len(r.packs))*packRowBytes + int64(len(r.files))*40
+	if r.spilled != nil {
+		n += r.spilled.MemoryBytes()
+	}
+	return n
 }
 
 // sorted are entries in the order of their keys; several of one key are several places.
@@ -69,38 +83,45 @@ func (s *sorted) find(k dbKey) int {
 	return int(i)
 }
 
-// lookup calls fn with each place of the blob until fn returns false; it returns what fn did last,
-// true when it was not called.
-func (r *run) lookup(k dbKey, fn func(blob.Location) bool) bool {
+// lookup calls fn with each place of the blob until fn returns false; more is what fn did last, true when it was not called.
+func (r *run) lookup(m *masker, k dbKey, fn func(blob.Location) bool) (more bool, err error) {
+	if r.spilled != nil {
+		more = true
+		err = r.findSpilled(m, k, func(e *entry) bool {
+			more = fn(e.location(r.packs[e.pack].id))
+			return more
+		})
+		return more, err
+	}
 	for i := r.find(k); i < len(r.entries) && r.entries[i].key == k; i++ {
 		e := &r.entries[i]
 		if !fn(e.location(r.packs[e.pack].id)) {
-			return false
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
 }
 
 // keep returns a run with only those index files that fn wants: r itself when it wants all, nil
 // when it wants none.
-func (r *run) keep(fn func(blob.ID) bool) *run {
+func (s *spiller) keep(m *masker, r *run, fn func(blob.ID) bool) (*run, error) {
 	wanted := make([]bool, len(r.files))
-	var files []fileRef
+	out, n := &run{}, 0
 	fileNo := make([]uint32, len(r.files))
 	for i, f := range r.files {
 		if fn(f.ID) {
 			wanted[i] = true
-			fileNo[i] = uint32(len(files))
-			files = append(files, f)
+			fileNo[i] = uint32(len(out.files))
+			out.files = append(out.files, f)
+			n += int(f.Entries)
 		}
 	}
-	switch len(files) {
+	switch len(out.files) {
 	case len(r.files):
-		return r
+		return r, nil
 	case 0:
-		return nil
+		return nil, nil
 	}
-	out := &run{files: files}
 	packNo := make([]uint32, len(r.packs))
 	for i, p := range r.packs {
 		packNo[i] = uint32(len(out.packs))
@@ -108,15 +129,20 @@ func (r *run) keep(fn func(blob.ID) bool) *run {
 			out.packs = append(out.packs, packRow{p.id, fileNo[p.file]})
 		}
 	}
-	var kept []entry
-	for _, e := range r.entries {
-		if wanted[r.packs[e.pack].file] {
-			e.pack = packNo[e.pack]
-			kept = append(kept, e)
+	return out, s.fill(out, m, n, func(fn func(*entry) error) error {
+		all, err := cursorsOf(m, []*run{r}, []uint32{0})
+		if err != nil {
+			return err
 		}
-	}
-	out.sorted = sortEntries([][]entry{kept}, []uint32{0})
-	return out
+		return all.each(func(e *entry) error {
+			if !wanted[r.packs[e.pack].file] {
+				return nil
+			}
+			kept := *e
+			kept.pack = packNo[e.pack]
+			return fn(&kept)
+		})
+	})
 }
 
 // sortEntries sorts the entries of all parts; those of part i get packBase[i] added to their pack
@@ -162,14 +188,17 @@ func insertionSort(p []entry) {
 }
 
 // merge makes one run of several.
-func merge(runs []*run) *run {
+func (s *spiller) merge(m *masker, runs []*run) (*run, error) {
 	if len(runs) == 1 {
-		return runs[0]
+		return runs[0], nil
 	}
 	out := &run{}
 	parts := make([][]entry, len(runs))
 	bases := make([]uint32, len(runs))
+	n, onDisk := 0, false
 	for i, r := range runs {
+		n += r.len()
+		onDisk = onDisk || r.spilled != nil
 		parts[i], bases[i] = r.entries, uint32(len(out.packs))
 		files := uint32(len(out.files))
 		for _, p := range r.packs {
@@ -178,20 +207,29 @@ func merge(runs []*run) *run {
 		out.files = append(out.files, r.files...)
 	}
 	out.packs, out.files = slices.Clip(out.packs), slices.Clip(out.files)
-	out.sorted = sortEntries(parts, bases)
-	return out
+	if !onDisk && (n <= s.most || s.open() == nil) {
+		out.sorted = sortEntries(parts, bases)
+		return out, nil
+	}
+	return out, s.fill(out, m, n, func(fn func(*entry) error) error {
+		all, err := cursorsOf(m, runs, bases)
+		if err != nil {
+			return err
+		}
+		return all.each(fn)
+	})
 }
 
-// maxRuns bounds what a lookup costs: each run is searched, three cache misses.
+// maxRuns bounds what a lookup costs: each run is searched, three cache misses or a page on disk.
 const maxRuns = 8
 
 // compact merges the smallest runs until there are at most maxRuns. Runs that are merged are
 // set to nil in the slice given, so that they can be freed one by one.
-func compact(runs []*run) []*run {
+func (s *spiller) compact(m *masker, runs []*run) ([]*run, error) {
 	if len(runs) <= maxRuns {
-		return runs
+		return runs, nil
 	}
-	slices.SortFunc(runs, func(a, b *run) int { return len(b.entries) - len(a.entries) })
+	slices.SortFunc(runs, func(a, b *run) int { return b.len() - a.len() })
 	var groups [maxRuns][]*run
 	var weight [maxRuns]int
 	for i, r := range runs {
@@ -202,15 +240,19 @@ func compact(runs []*run) []*run {
 			}
 		}
 		groups[lightest] = append(groups[lightest], r)
-		weight[lightest] += len(r.entries) + 1
+		weight[lightest] += r.len() + 1
 		runs[i] = nil
 	}
 	out := make([]*run, 0, maxRuns)
 	for g := range groups {
-		out = append(out, merge(groups[g]))
+		merged, err := s.merge(m, groups[g])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, merged)
 		groups[g] = nil
 	}
-	return out
+	return out, nil
 }
 
 // runBuilder gathers the entries of one index file.

@@ -1,6 +1,7 @@
 package indexdb
 
 import (
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -25,10 +26,12 @@ func loadRun(k *keys, file blob.ID, entries []blob.Entry) *run {
 func (r *run) all(k *keys, h blob.Handle) (locs []blob.Location) {
 	m := masker{keys: k}
 	key, _ := m.key(&h)
-	r.lookup(key, func(l blob.Location) bool {
+	if _, err := r.lookup(&m, key, func(l blob.Location) bool {
 		locs = append(locs, l)
 		return true
-	})
+	}); err != nil {
+		panic(err)
+	}
 	return locs
 }
 
@@ -94,7 +97,21 @@ func TestFind(t *testing.T) {
 }
 
 func TestRunKeepAndMerge(t *testing.T) {
+	for name, most := range map[string]int{"RAM": 1 << 20, "larger ones on disk": 300, "disk": 0} {
+		t.Run(name, func(t *testing.T) {
+			s := &spiller{dir: t.TempDir(), most: most, log: slog.New(slog.DiscardHandler)}
+			defer s.close()
+			testKeepAndMerge(t, s)
+			if used := s.file != nil; used != (most < 1000) {
+				t.Errorf("a file was made: %v", used)
+			}
+		})
+	}
+}
+
+func testKeepAndMerge(t *testing.T, s *spiller) {
 	k := must(newKeys(testSecret))
+	m := &masker{keys: k}
 	var runs []*run
 	var files [][]blob.Entry
 	for i := range uint64(20) {
@@ -102,15 +119,15 @@ func TestRunKeepAndMerge(t *testing.T) {
 		files = append(files, entries)
 		runs = append(runs, loadRun(k, blob.Hash([]byte{byte(i)}), entries))
 	}
-	compacted := compact(slices.Clone(runs))
+	compacted := must(s.compact(m, slices.Clone(runs)))
 	if len(compacted) != maxRuns {
 		t.Fatalf("%d runs, want %d", len(compacted), maxRuns)
 	}
-	one := merge(compacted)
+	one := must(s.merge(m, compacted))
 	isEven := func(id blob.ID) bool {
 		return slices.IndexFunc(runs, func(r *run) bool { return r.files[0].ID == id })%2 == 0
 	}
-	even := one.keep(isEven)
+	even := must(s.keep(m, one, isEven))
 	for i, entries := range files {
 		for _, e := range entries {
 			if diff := cmp.Diff([]blob.Location{e.Location}, one.all(k, e.Handle)); diff != "" {
@@ -128,10 +145,10 @@ func TestRunKeepAndMerge(t *testing.T) {
 	if len(even.files) != 10 || len(even.packs) >= len(one.packs) {
 		t.Errorf("%d files and %d of %d packs kept", len(even.files), len(even.packs), len(one.packs))
 	}
-	if even.keep(func(blob.ID) bool { return true }) != even {
+	if must(s.keep(m, even, func(blob.ID) bool { return true })) != even {
 		t.Error("keeping everything made a copy")
 	}
-	if even.keep(func(id blob.ID) bool { return !isEven(id) }) != nil {
+	if must(s.keep(m, even, func(id blob.ID) bool { return !isEven(id) })) != nil {
 		t.Error("keeping nothing left something")
 	}
 }

@@ -1,0 +1,222 @@
+package indexdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+
+	"vitrine/repo/spill"
+)
+
+// spillEntries is how many entries of new index files stay in RAM: 8 MiB. A run of more lies in a file without a name below the
+// cache directory, masked as in a generation, until the next generation has it.
+const spillEntries = 1 << 18
+
+// spilledError is an error about what lies in that file. The index files have to be read again, into RAM.
+type spilledError struct{ error }
+
+func (e *spilledError) Unwrap() error { return e.error }
+
+func isSpilled(err error) bool {
+	var spilled *spilledError
+	return errors.As(err, &spilled)
+}
+
+// spiller makes the file. Its methods may be called in parallel.
+type spiller struct {
+	dir  string // "": all stays in RAM
+	most int    // spillEntries; tests replace it
+	log  *slog.Logger
+
+	mu     sync.Mutex // guards the rest
+	file   *spill.File
+	broken bool // all that is new stays in RAM, too
+}
+
+// open returns the file, nil when there is none.
+func (s *spiller) open() *spill.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == "" || s.broken {
+		return nil
+	}
+	if s.file == nil {
+		err := os.MkdirAll(s.dir, 0o700)
+		if err == nil {
+			s.file, err = spill.Create(s.dir)
+		}
+		if err != nil {
+			s.failed(err)
+		}
+	}
+	return s.file
+}
+
+// fail has everything stay in RAM from now on.
+func (s *spiller) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed(err)
+}
+
+// failed needs mu.
+func (s *spiller) failed(err error) {
+	if !s.broken {
+		s.broken = true
+		s.log.Warn("new index files stay in memory: the cache directory is of no use for them", "error", err)
+	}
+}
+
+// isBroken reports whether fail was called.
+func (s *spiller) isBroken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
+}
+
+func (s *spiller) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken = true; s.file != nil {
+		_ = s.file.Close() // nobody needs what is in it
+	}
+}
+
+// findSpilled calls fn with each entry of the key, of a run on disk, until fn returns false.
+func (r *run) findSpilled(m *masker, k dbKey, fn func(*entry) bool) error {
+	var key [spill.KeyBytes]byte
+	binary.BigEndian.PutUint64(key[:8], k.hi)
+	binary.BigEndian.PutUint64(key[8:], k.lo)
+	err := r.spilled.Find(&key, func(record []byte) bool {
+		e := m.parse(record)
+		return fn(&e)
+	})
+	if err != nil {
+		return &spilledError{err}
+	}
+	return nil
+}
+
+// cursor gives the entries of a run in their order. It is for one goroutine.
+type cursor struct {
+	entries []entry // of a run in RAM, those that come after head
+	disk    *spill.Cursor
+	masker  *masker // for those on disk
+	base    uint32  // is added to pack numbers
+	head    entry   // the next one, unless ended
+	ended   bool
+}
+
+// cursors are those of several runs.
+type cursors []*cursor
+
+// cursorsOf adds bases to the pack numbers of the runs.
+func cursorsOf(m *masker, runs []*run, bases []uint32) (cursors, error) {
+	all := make(cursors, len(runs))
+	for i, r := range runs {
+		all[i] = &cursor{entries: r.entries, masker: m, base: bases[i]}
+		if r.spilled != nil {
+			all[i].disk = r.spilled.Cursor()
+		}
+		if err := all[i].next(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// next moves head on.
+func (c *cursor) next() error {
+	if c.disk != nil {
+		record, err := c.disk.Next()
+		if errors.Is(err, io.EOF) {
+			c.ended = true
+			return nil
+		} else if err != nil {
+			return &spilledError{err}
+		}
+		c.head = c.masker.parse(record)
+	} else {
+		if c.ended = len(c.entries) == 0; c.ended {
+			return nil
+		}
+		c.head, c.entries = c.entries[0], c.entries[1:]
+	}
+	c.head.pack += c.base
+	return nil
+}
+
+// each calls fn with all entries in the order of their keys, up to an error.
+func (all cursors) each(fn func(*entry) error) error {
+	for {
+		var first *cursor
+		for _, c := range all {
+			if !c.ended && (first == nil || c.head.key.less(first.head.key)) {
+				first = c
+			}
+		}
+		if first == nil {
+			return nil
+		}
+		if err := fn(&first.head); err != nil {
+			return err
+		}
+		if err := first.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// take appends the entries of a bucket, whose number is what shift leaves of a key, to dst.
+func (all cursors) take(bucket uint64, shift uint, dst []entry) ([]entry, error) {
+	for _, c := range all {
+		for !c.ended && c.head.key.hi>>shift == bucket {
+			dst = append(dst, c.head)
+			if err := c.next(); err != nil {
+				return dst, err
+			}
+		}
+	}
+	return dst, nil
+}
+
+// store writes n entries, those that each gives in order, to disk. An error of class *spilledError is about runs that it
+// reads, others about what it writes.
+func (s *spiller) store(m *masker, file *spill.File, n int, each func(func(*entry) error) error) (*spill.Run, error) {
+	w := file.Write(entryBytes, n)
+	var stored []byte
+	err := each(func(e *entry) error {
+		stored = m.append(stored[:0], e)
+		return w.Add(stored)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w.Finish()
+}
+
+// fill gives r, which has packs and files, its n entries: those that each gives in order. Many go to disk. each may be called twice.
+func (s *spiller) fill(r *run, m *masker, n int, each func(func(*entry) error) error) error {
+	if n > s.most {
+		if file := s.open(); file != nil {
+			var err error
+			if r.spilled, err = s.store(m, file, n, each); err == nil || isSpilled(err) {
+				return err
+			}
+			s.fail(fmt.Errorf("write %d entries: %w", n, err))
+		}
+	}
+	r.sorted = newSorted(n)
+	i := 0
+	err := each(func(e *entry) error {
+		r.entries[i] = *e
+		i++
+		return nil
+	})
+	r.mark()
+	return err
+}

@@ -1,0 +1,170 @@
+package indexdb
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vitrine/cache/indexdb/indextest"
+	"vitrine/repo/blob"
+)
+
+// spillAll has everything that is new go to disk.
+func spillAll(d *DB) { d.core.spill.most = 0 }
+
+// spilledSource has enough for some pages.
+func spilledSource() *indextest.Source {
+	var files [][]blob.Entry
+	for i := range uint64(12) {
+		files = append(files, indextest.Entries(i, 500))
+	}
+	return indextest.NewSource(files...)
+}
+
+// nameless opens the file without a name below dir, which this process has open.
+func nameless(t *testing.T, dir string) *os.File {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if path, err := os.Readlink(link); err == nil && strings.HasPrefix(path, dir) && strings.HasSuffix(path, " (deleted)") {
+			f, err := os.OpenFile(link, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			return f
+		}
+	}
+	t.Fatal("there is no file without a name")
+	return nil
+}
+
+// What is new is on disk, takes hardly any memory, and is found.
+func TestSpilled(t *testing.T) {
+	checkNothingLeft(t)
+	dir, src := filepath.Join(t.TempDir(), "index"), spilledSource()
+	d := openTest(t, dir, src, spillAll)
+	indextest.Check(t, d, src)
+	indextest.CheckAbsent(t, d, indextest.Entries(99, 200))
+	s := d.Stats()
+	if s.DeltaEntries != 6000 || s.DeltaFiles != 12 {
+		t.Errorf("%d entries of %d index files", s.DeltaEntries, s.DeltaFiles)
+	}
+	packs := 0
+	if err := d.Packs(func(blob.ID) { packs++ }); err != nil {
+		t.Fatal(err)
+	}
+	if most := int64(packs*packRowBytes + 12*40 + 8*1024); s.DeltaBytes > most {
+		t.Errorf("%d bytes in RAM, at most %d are for packs, files and pages", s.DeltaBytes, most)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != "build.lock" {
+			t.Errorf("%s is in the directory", e.Name())
+		}
+	}
+}
+
+// Nothing on disk tells whether a blob that somebody knows is in the repository.
+func TestSpilledIsMasked(t *testing.T) {
+	dir, src := filepath.Join(t.TempDir(), "index"), spilledSource()
+	d := openTest(t, dir, src, spillAll)
+	content, err := os.ReadFile(nameless(t, dir).Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range indextest.Entries(3, 500) {
+		if strings.Contains(string(content), string(e.ID[:8])) || strings.Contains(string(content), string(e.Pack[:8])) {
+			t.Fatalf("%v is in the file", e)
+		}
+	}
+	indextest.Check(t, d, src)
+}
+
+// Whatever happens to the file, all answers are right: the index files are read again, and stay in RAM.
+func TestSpilledDamage(t *testing.T) {
+	for name, damage := range map[string]func(*os.File) error{
+		"a flipped bit": func(f *os.File) error {
+			var b [1]byte
+			if _, err := f.ReadAt(b[:], 5000); err != nil {
+				return err
+			}
+			b[0] ^= 1
+			_, err := f.WriteAt(b[:], 5000)
+			return err
+		},
+		"truncated": func(f *os.File) error { return f.Truncate(3000) },
+	} {
+		for _, then := range []struct {
+			name string
+			fn   func(*testing.T, *DB, *indextest.Source)
+		}{
+			{"lookup", func(*testing.T, *DB, *indextest.Source) {}},
+			{"refresh", func(t *testing.T, d *DB, src *indextest.Source) {
+				for i := range uint64(10) {
+					src.Add(indextest.Entries(20+i, 50))
+				}
+				if err := d.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}},
+			{"build", func(t *testing.T, d *DB, src *indextest.Source) {
+				d.building.Store(false)
+				err := d.build(t.Context())
+				if err == nil {
+					t.Error("built from what is damaged")
+				}
+			}},
+		} {
+			t.Run(name+"/"+then.name, func(t *testing.T) {
+				checkNothingLeft(t)
+				dir, src := filepath.Join(t.TempDir(), "index"), spilledSource()
+				log, logged := logTo()
+				d := openLogged(t, dir, src, func(d *DB) {
+					spillAll(d)
+					d.worthBuilding = func(Stats) bool { return false }
+				}, log)
+				if err := damage(nameless(t, dir)); err != nil {
+					t.Fatal(err)
+				}
+				then.fn(t, d, src)
+				indextest.Check(t, d, src)
+				indextest.CheckAbsent(t, d, indextest.Entries(99, 200))
+				if n := lines(logged()); n != 1 {
+					t.Errorf("%d lines were logged:\n%s", n, logged())
+				}
+			})
+		}
+	}
+}
+
+// A full disk is no reason to stop.
+func TestSpilledFullDisk(t *testing.T) {
+	checkNothingLeft(t)
+	dir, src := t.TempDir(), spilledSource()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
+		t.Fatal(err)
+	}
+	log, logged := logTo()
+	d := openLogged(t, filepath.Join(dir, "index"), src, spillAll, log)
+	t.Cleanup(func() {
+		d.Close()
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	indextest.Check(t, d, src)
+	indextest.CheckAbsent(t, d, indextest.Entries(99, 200))
+	if n := lines(logged()); n != 1 || !strings.Contains(logged(), "no space left") {
+		t.Errorf("%d lines were logged:\n%s", n, logged())
+	}
+}
