@@ -27,6 +27,7 @@ type generation struct {
 	db    *badger.DB
 	packs *packTable
 	table table
+	trim  trimmer
 
 	refs   atomic.Int64
 	closed chan struct{} // closed after Badger is
@@ -105,6 +106,7 @@ func openGeneration(dir string, k *keys, m *meta, tableEntries int64, log *slog.
 	}
 	g := &generation{meta: m, closed: make(chan struct{}), healed: make(chan struct{})}
 	g.table.mostEntries = tableEntries
+	g.trim.dir = path
 	if g.packs, err = openPacks(filepath.Join(path, packsName), seal, m.Packs); err != nil {
 		return nil, err
 	}
@@ -203,13 +205,14 @@ type scan struct {
 	txn  *badger.Txn
 	it   *badger.Iterator
 	next uint64 // bucket that the iterator should stand at
+	trim *trimmer
 }
 
 func (g *generation) scan() (s *scan, err error) {
 	defer guard(&err)()
 	txn := g.db.NewTransactionAt(math.MaxUint64, false)
 	// Without prefetch Badger starts no goroutine, in which a fault would be fatal.
-	s = &scan{txn: txn, it: txn.NewIterator(badger.IteratorOptions{})}
+	s = &scan{txn: txn, it: txn.NewIterator(badger.IteratorOptions{}), trim: &g.trim}
 	s.it.Rewind()
 	return s, nil
 }
@@ -226,6 +229,7 @@ func (s *scan) read(fn func([]byte) error) (err error) {
 	err = withEntries(s.it.Item(), s.next, fn)
 	s.next++
 	s.it.Next()
+	s.trim.looked()
 	return err
 }
 
@@ -234,6 +238,7 @@ func (s *scan) close() {
 	defer guard(&ignored)()
 	defer s.txn.Discard()
 	s.it.Close()
+	s.trim.trim() // what comes in turn is not needed again
 }
 
 // lookup calls fn with each live place of the blob until it returns false. The caller holds a
@@ -253,6 +258,7 @@ func (g *generation) lookup(m *masker, key dbKey, dead []bool, fn func(blob.Loca
 			}
 		}
 	default:
+		g.trim.looked()
 		err = g.bucket(key.hi>>(64-g.meta.Bits), func(p []byte) error {
 			for ; len(p) > 0; p = p[entryBytes:] {
 				k := storedKey(p)
