@@ -43,7 +43,7 @@ const (
 type Writer struct {
 	r       *Repository
 	claims  *claims.Set // of what this scope has stored or is storing
-	packers [2]packer // by blob.Type: a version 2 pack holds one type only
+	packers [2]packer   // by blob.Type: a version 2 pack holds one type only
 	// upload hands finished packs to a goroutine of the scope. They
 	// hold blobs of many callers, so their fate hangs on the scope's context, not on a caller's.
 	upload   func(...*finished)
