@@ -204,8 +204,8 @@ func (r *Repository) Close() error {
 	return errors.Join(err, r.be.Close())
 }
 
-// NewClaims returns an empty set of blobs, for a run to remember what it has stored. The caller closes it.
-func (r *Repository) NewClaims() *claims.Set { return claims.New(r.scratch, r.log) }
+// newClaims returns an empty set of blobs, for a run to remember what it has stored. The caller closes it.
+func (r *Repository) newClaims() *claims.Set { return claims.New(r.scratch, r.log) }
 
 // Config returns what the config file says.
 func (r *Repository) Config() Config { return r.config }

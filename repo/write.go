@@ -99,7 +99,7 @@ func (r *Repository) write(ctx context.Context, l *lister, fn func(ctx context.C
 	defer ending.Stop()
 	scope, scopeCtx := errgroup.WithContext(ctx)
 	uploading, uploadCtx := errgroup.WithContext(scopeCtx)
-	w := &Writer{r: r, lister: l, claims: r.NewClaims(), room: make(chan struct{}, uploads+ready), slots: make(chan struct{}, uploads)}
+	w := &Writer{r: r, lister: l, claims: r.newClaims(), room: make(chan struct{}, uploads+ready), slots: make(chan struct{}, uploads)}
 	defer w.claims.Close()
 	w.upload = func(packs ...*finished) {
 		uploading.Go(func() error {

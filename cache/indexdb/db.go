@@ -64,11 +64,11 @@ type DB struct {
 	builder string
 	table   int64 // Options.TableEntries
 
-	kick    chan struct{}   // holds one token: maintenance has something to look at
-	closing chan struct{}   // closed by Close
-	done    chan struct{}   // closed when maintenance has ended
-	life    context.Context // of what goes on until Close
-	cancel  context.CancelFunc
+	kick      chan struct{}   // holds one token: maintenance has something to look at
+	unspilled chan chan error // asks maintenance to read index files again whose entries on disk cannot be read
+	closing   chan struct{}   // closed by Close
+	done      chan struct{}   // closed when maintenance has ended
+	cancel    context.CancelFunc
 
 	avoid     string    // generation that is damaged; guarded by core.busy
 	notBefore time.Time // after a failed build; only maintenance uses it
@@ -105,6 +105,7 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		builder:       o.Builder,
 		table:         o.TableEntries,
 		kick:          make(chan struct{}, 1),
+		unspilled:     make(chan chan error),
 		closing:       make(chan struct{}),
 		done:          make(chan struct{}),
 		freeBytes:     freeBytes,
@@ -121,8 +122,8 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		}
 		return nil, err
 	}
-	d.life, d.cancel = context.WithCancel(ctx)
-	go d.maintain(d.life)
+	ctx, d.cancel = context.WithCancel(ctx)
+	go d.maintain(ctx)
 	return d, nil
 }
 
@@ -206,12 +207,6 @@ func (d *DB) Close() error {
 	return nil
 }
 
-// unspill has the index files whose entries cannot be read on disk read again, into RAM.
-func (d *DB) unspill(ctx context.Context, err error) error {
-	d.core.spill.fail(err)
-	return d.core.refresh(ctx, d.choose)
-}
-
 func (d *DB) wake() {
 	select {
 	case d.kick <- struct{}{}:
@@ -222,7 +217,14 @@ func (d *DB) wake() {
 // heal returns nil when the lookup that failed with err is to be tried again.
 func (d *DB) heal(err error) error {
 	if isSpilled(err) {
-		return d.unspill(d.life, err)
+		d.core.spill.fail(err)
+		answer := make(chan error, 1)
+		select {
+		case d.unspilled <- answer:
+			return <-answer
+		case <-d.done:
+			return err
+		}
 	}
 	var damage *damageError
 	if !errors.As(err, &damage) {
@@ -329,6 +331,9 @@ func (d *DB) maintain(ctx context.Context) {
 			return
 		case <-d.kick:
 		case <-retry:
+		case answer := <-d.unspilled:
+			answer <- d.core.refresh(ctx, d.choose) // into RAM
+			continue
 		case <-d.closing:
 			last = true // but look once more: what a short-lived command has read must not be lost
 		}

@@ -18,7 +18,6 @@ import (
 	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
-	"vitrine/repo/internal/claims"
 	"vitrine/repo/snapshot"
 	"vitrine/repo/source"
 )
@@ -206,8 +205,8 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Re
 		return nil
 	}
 	if o.DryRun {
-		dry := &dryStore{repo: r, claims: r.NewClaims()}
-		defer dry.claims.Close()
+		dry := r.NewDryWriter()
+		defer dry.Close()
 		return work(ctx, dry)
 	}
 	return r.Write(ctx, func(ctx context.Context, w *repo.Writer) error {
@@ -217,42 +216,6 @@ func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Re
 		}
 		return work(ctx, w)
 	})
-}
-
-// dryStore counts what would be stored.
-type dryStore struct {
-	repo   *repo.Repository
-	claims *claims.Set // of what would be stored
-}
-
-func (s *dryStore) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error) {
-	h := blob.Handle{Type: t, ID: blob.Hash(plain)}
-	saved := repo.Saved{ID: h.ID}
-	if ctx.Err() != nil {
-		return saved, context.Cause(ctx)
-	}
-	_, known, err := s.repo.LookupBlob(h)
-	if err != nil || known || !s.claims.Add(h) {
-		return saved, err
-	}
-	saved.New = true
-	saved.StoredBytes, err = s.repo.StoredBytes(plain)
-	return saved, err
-}
-
-func (s *dryStore) SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, saved []repo.Saved) error {
-	for i, plain := range plains {
-		var err error
-		if saved[i], err = s.SaveBlob(ctx, t, plain); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *dryStore) Known(h blob.Handle) (bool, error) {
-	_, known, err := s.repo.LookupBlob(h)
-	return known, err
 }
 
 // silent is the Reporter of those who have none.
