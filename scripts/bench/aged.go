@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"sync"
@@ -57,39 +53,15 @@ type ager struct {
 // agerArgument makes this program one that ages a repository: it reads an ager and writes what became of it.
 const agerArgument = "age-repository"
 
-func ageRepository() error {
-	var a ager
-	if err := json.NewDecoder(os.Stdin).Decode(&a); err != nil {
-		return err
-	}
-	if err := a.age(a.Entries); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(&a)
-}
-
 // newAged fills an empty repository of version 2.
 func newAged(ctx context.Context, repo string, key forge.Key, entries int) (*ager, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	a := &ager{Repo: repo, Key: key, Entries: entries}
-	order, err := json.Marshal(a)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, agerArgument)
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(order), os.Stderr
-	done, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("age a repository: %w", err)
-	}
-	return a, json.Unmarshal(done, a)
+	return a, elsewhere(ctx, agerArgument, a)
 }
 
-// age does the work of ageRepository.
-func (a *ager) age(entries int) error {
+// age does the work.
+func (a *ager) age() error {
+	entries := a.Entries
 	roots := make([]forge.Blob, max(1, entries/generationEntries))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))

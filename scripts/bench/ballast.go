@@ -60,8 +60,11 @@ func newBallast(ctx context.Context) (*ballast, error) {
 	return b, nil
 }
 
-// settle returns when the free memory is held again, as after files were removed.
+// settle returns when the free memory is held again, as after files were removed; at once when nobody holds it.
 func (b *ballast) settle(ctx context.Context) {
+	if b == nil {
+		return
+	}
 	for began := time.Now(); time.Since(began) < ballastSettle && ctx.Err() == nil; time.Sleep(ballastEvery) {
 		if freeBytes() <= ballastHigh+2*ballastChunk {
 			return

@@ -50,15 +50,16 @@ func writeSmallFiles(dir string, count int) (sizeBytes int64, err error) {
 	return sizeBytes, nil
 }
 
-// writeKiB makes so many files of a KiB of noise in directories of perDir.
-func writeKiB(dir string, count, perDir int) error {
+// writeKiB makes files of a KiB of noise in directories of perDir until there are so many. The first ones are there
+// already, and the others differ from them.
+func writeKiB(dir string, first, count, perDir int) error {
 	var path string
 	content := make([]byte, 1<<10)
-	source := noise("small")
-	for i := range count {
-		if i%perDir == 0 {
+	source := noise(fmt.Sprint("small", first))
+	for i := first; i < count; i++ {
+		if i == first || i%perDir == 0 {
 			path = fmt.Sprintf("%s/d%06d", dir, i/perDir)
-			if err := os.Mkdir(path, 0o755); err != nil {
+			if err := os.MkdirAll(path, 0o755); err != nil {
 				return err
 			}
 		}

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // bench is one run: where it works and what it found so far.
@@ -30,11 +32,14 @@ type bench struct {
 	scale   scale
 	report  report
 
-	source  string // of the tree sections, once somebody needs it
+	source  string     // of the tree sections, once somebody needs it
+	sources *sourceTar // once somebody needs it
 	memory  *ballast
 	peaks   map[string]int64 // largest resident memory of any mount, by program
 	farSent map[string]int64 // bytes that a whole backup sends, by program
 	budget  int64            // bytes that vitrine's mount says it may keep; 0 while unknown
+
+	verified verified
 }
 
 // scale is how large the data are.
@@ -75,29 +80,42 @@ func (s scale) divide(by int) scale {
 
 // section is a part of the bench that can run alone.
 type section struct {
-	name string
-	tree bool // uses the sample of real files and its repositories
-	run  func(*bench, context.Context) error
+	name  string
+	needs needs
+	run   func(*bench, context.Context) error
 }
 
-// sections in the order in which they run. Those that need the sample come first, so that it can
-// make room for the others.
+// needs is what a section uses of what others leave for it.
+type needs int
+
+const (
+	nothing    needs = iota
+	theTree          // the sample of real files and its repositories
+	theSources       // the tar of sources
+)
+
+// sections in the order in which they run. Those that need the sample come first, and then those that need the tar, so
+// that these can make room for the others.
 var sections = []section{
-	{"backup", true, (*bench).backups},
-	{"mount", true, (*bench).views},
-	{"restore", true, (*bench).restores},
-	{"pure", true, (*bench).pure},
-	{"files", true, (*bench).files},
-	{"stages", true, (*bench).stages},
-	{"large", false, (*bench).large},
-	{"far", false, (*bench).far},
-	{"readers", false, (*bench).readers},
-	{"refresh", false, (*bench).refresh},
-	{"wide", false, (*bench).wide},
-	{"many", false, (*bench).many},
-	{"index", false, (*bench).index},
-	{"prune", false, (*bench).prune},
-	{"search", false, (*bench).search},
+	{"backup", theTree, (*bench).backups},
+	{"mount", theTree, (*bench).views},
+	{"restore", theTree, (*bench).restores},
+	{"pure", theTree, (*bench).pure},
+	{"noise", nothing, (*bench).noise},
+	{"small", nothing, (*bench).small},
+	{"tar", theSources, (*bench).tar},
+	{"stages", theSources, (*bench).stages},
+	{"pure-files", theSources, (*bench).pureFiles},
+	{"growth", theSources, (*bench).growth},
+	{"large", nothing, (*bench).large},
+	{"far", nothing, (*bench).far},
+	{"readers", nothing, (*bench).readers},
+	{"refresh", nothing, (*bench).refresh},
+	{"wide", nothing, (*bench).wide},
+	{"many", nothing, (*bench).many},
+	{"index", nothing, (*bench).index},
+	{"prune", nothing, (*bench).prune},
+	{"search", nothing, (*bench).search},
 }
 
 func main() {
@@ -106,9 +124,13 @@ func main() {
 	case len(os.Args) == 2 && os.Args[1] == ballastArgument:
 		holdMemory()
 	case len(os.Args) == 2 && os.Args[1] == agerArgument:
-		err = ageRepository()
+		err = serve((*ager).age)
 	case len(os.Args) == 2 && os.Args[1] == profiledArgument:
-		err = profiledBackup()
+		err = serve((*profiled).measure)
+	case len(os.Args) == 2 && os.Args[1] == sampleArgument:
+		err = serve((*sampled).gather)
+	case len(os.Args) == 2 && os.Args[1] == tarArgument:
+		err = serve((*sourceTar).write)
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		err = run(ctx)
@@ -151,6 +173,7 @@ func run(ctx context.Context) (err error) {
 	err = b.runSections(ctx, chosen)
 	err = errors.Join(err, b.memory.close())
 	b.summary()
+	b.tellMisses()
 	if smaller > 1 {
 		b.report.note("All sizes were divided by %d: this was a try.", smaller)
 	}
@@ -209,10 +232,8 @@ func (b *bench) runSections(ctx context.Context, chosen []section) error {
 		if ctx.Err() != nil {
 			return errors.Join(append(failed, ctx.Err())...)
 		}
-		if !s.tree {
-			if err := b.dropTree(); err != nil {
-				return errors.Join(append(failed, err)...)
-			}
+		if err := b.makeRoom(s.needs); err != nil {
+			return errors.Join(append(failed, err)...)
 		}
 		fmt.Printf("bench: section %s\n", s.name)
 		began := time.Now()
@@ -227,6 +248,17 @@ func (b *bench) runSections(ctx context.Context, chosen []section) error {
 	return errors.Join(failed...)
 }
 
+// makeRoom drops what a section does not use.
+func (b *bench) makeRoom(used needs) (err error) {
+	if used != theTree {
+		err = b.dropTree()
+	}
+	if used != theSources {
+		err = errors.Join(err, b.dropSources())
+	}
+	return err
+}
+
 // summary adds what holds for all sections together.
 func (b *bench) summary() {
 	row := spec{section: "all", title: "largest resident memory of any mount above but that of the huge directory", unit: "MiB"}
@@ -237,6 +269,23 @@ func (b *bench) summary() {
 		if peak := b.peaks[who]; peak > 0 {
 			b.report.add(row, who, value{v: float64(peak) / (1 << 20)})
 		}
+	}
+	if b.verified.checked > 0 {
+		b.report.note("%s", b.verified.note())
+	}
+	var own unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &own) == nil {
+		b.report.note("No peak memory can be less than that of the bench when it starts a program, which was %d MiB at most.", own.Maxrss>>10)
+	}
+}
+
+// tellMisses says which targets were missed, on standard output and in the report.
+func (b *bench) tellMisses() {
+	lines, judged := b.report.misses()
+	summary := fmt.Sprintf("Targets missed: %d of %d.", len(lines), judged)
+	b.report.note("%s", summary)
+	for _, line := range append(lines, summary) {
+		fmt.Println("bench:", strings.Replace(line, "Targets missed", "targets missed", 1))
 	}
 }
 

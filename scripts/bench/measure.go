@@ -41,16 +41,20 @@ func (b *bench) run(ctx context.Context, argv []string) (usage, error) {
 	cmd.Stderr = &stderr
 	cmd.Dir = b.work
 	start := time.Now()
-	err := cmd.Run()
+	together, err := runWatched(cmd)
 	u := usage{wall: time.Since(start)}
 	if err != nil {
 		return u, fmt.Errorf("%s: %w\n%s", short(argv), err, clip(stderr.String()))
 	}
 	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.rssBytes = int64(ru.Maxrss) << 10
+		u.rssBytes = max(int64(ru.Maxrss)<<10, together)
 	}
 	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	fmt.Printf("bench: %8.2f s  %s\n", u.wall.Seconds(), short(argv))
+	children := ""
+	if together > 0 {
+		children = fmt.Sprintf(" (%d with children)", together>>20)
+	}
+	fmt.Printf("bench: %8.2f s %5d MiB%s  %s\n", u.wall.Seconds(), u.rssBytes>>20, children, short(argv))
 	return u, nil
 }
 

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
@@ -38,41 +35,9 @@ const sampleRate = 50
 // profiledArgument makes this program one that backs up: it reads a profiled and writes what became of it.
 const profiledArgument = "profiled-backup"
 
-func profiledBackup() error {
-	var p profiled
-	if err := json.NewDecoder(os.Stdin).Decode(&p); err != nil {
-		return err
-	}
-	if err := p.measure(context.Background()); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(&p)
-}
-
-// start lets a process of its own do it.
-func (p *profiled) start(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	order, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, commandLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, self, profiledArgument)
-	var stderr bytes.Buffer
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(order), &stderr
-	done, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("backup under a profile: %w\n%s", err, clip(stderr.String()))
-	}
-	return json.Unmarshal(done, p)
-}
-
-// measure does the work of profiledBackup. Memory and processors are as the command backup has them.
-func (p *profiled) measure(ctx context.Context) (err error) {
+// measure does the work. Memory and processors are as the command backup has them.
+func (p *profiled) measure() (err error) {
+	ctx := context.Background()
 	debug.SetGCPercent(10)
 	untouched := make([]byte, 128<<20)
 	defer runtime.KeepAlive(untouched)

@@ -46,8 +46,20 @@ func (b *bench) rounds(fn func(round int, p program) error) error {
 	return nil
 }
 
+// sampled is a sample of real files. A process of its own gathers it, for the same reason as with the ballast.
+type sampled struct {
+	Dir       string
+	Files     int
+	SizeBytes int64
+}
+
+// sampleArgument makes this program one that gathers a sample: it reads a sampled.
+const sampleArgument = "gather-sample"
+
+func (s *sampled) gather() error { return sample.CopySome(s.Dir, s.Files, s.SizeBytes) }
+
 // needSource gathers the files of the tree sections.
-func (b *bench) needSource() error {
+func (b *bench) needSource(ctx context.Context) error {
 	if b.source != "" {
 		return nil
 	}
@@ -55,7 +67,7 @@ func (b *bench) needSource() error {
 	if source == "" {
 		source = b.work + "/source"
 		fmt.Printf("bench: gathering %d files and %d MiB\n", b.scale.files, b.scale.sizeBytes>>20)
-		if err := sample.CopySome(source, b.scale.files, b.scale.sizeBytes); err != nil {
+		if err := elsewhere(ctx, sampleArgument, &sampled{source, b.scale.files, b.scale.sizeBytes}); err != nil {
 			return err
 		}
 	}
@@ -63,14 +75,14 @@ func (b *bench) needSource() error {
 	if err != nil {
 		return err
 	}
-	b.report.note("The tree of the sections backup, mount and restore has %d files and %.2f GiB.", files, float64(size)/(1<<30))
+	b.report.note("The tree of the sections backup, mount, restore and pure has %d files and %.2f GiB.", files, float64(size)/(1<<30))
 	b.source = source
 	return nil
 }
 
 // needTree makes sure that there is a snapshot of the source in vitrine's repository.
 func (b *bench) needTree(ctx context.Context) error {
-	if err := b.needSource(); err != nil {
+	if err := b.needSource(ctx); err != nil {
 		return err
 	}
 	p := b.ours()

@@ -92,8 +92,9 @@ const preface = `# Results of scripts/bench
 Written by ` + "`make bench`" + `; do not edit. Medians of the runs, in the unit of the row. *of plain* is vitrine's
 figure divided by the plain tool's on the source tree; *better than restic* is how many times
 vitrine is faster or smaller. *CPU* is that of the program and, for a mount, of the tool that reads it; *MiB* is
-the peak resident memory of restic or vitrine so far in that mount. Targets are those of the plan; – means that there is nothing
-to compare, or nobody asked.
+the peak resident memory of restic or vitrine in the largest of the runs, with the children that they have at that time, or so far
+in that mount; a target in MiB in a row of another unit is about it. Targets are those of the plan; – means that there is
+nothing to compare, or nobody asked.
 
 `
 
@@ -121,39 +122,88 @@ func (r *report) String() string {
 	return out.String()
 }
 
+// figures are what a row comes to, by peer; who was not measured is in neither.
+type figures struct{ medians, peaksMiB map[string]float64 }
+
+func (r *row) figures() figures {
+	f := figures{map[string]float64{}, map[string]float64{}}
+	for who, runs := range r.by {
+		m, ok := median(runs)
+		if ok {
+			f.medians[who] = m.v
+		}
+		if m.rssBytes > 0 {
+			f.peaksMiB[who] = float64(m.rssBytes) / (1 << 20)
+		}
+	}
+	return f
+}
+
+// misses lists the targets that were missed, one line each, and counts all that could be judged.
+func (r *report) misses() (lines []string, judged int) {
+	for _, row := range r.rows {
+		f := row.figures()
+		for _, t := range row.targets {
+			said := t.judge(f)
+			if said == unknown {
+				continue
+			}
+			judged++
+			if said == missed {
+				figure := number(f.medians["vitrine"]) + " " + row.unit
+				if t.memory {
+					figure = number(f.peaksMiB["vitrine"]) + " MiB"
+				} else if peer, ok := f.medians[t.of]; ok {
+					figure += fmt.Sprintf(", %s %s", t.of, number(peer))
+				}
+				lines = append(lines, fmt.Sprintf("%s: %s: %s: %s", row.section, row.title, t, figure))
+			}
+		}
+	}
+	return lines, judged
+}
+
+// borrow gives the rows of a section what a peer took for the same thing in another one. The titles of the rows have a suffix.
+func (r *report) borrow(who, from, to, suffix string) {
+	for _, lender := range r.rows {
+		for _, row := range r.rows {
+			if lender.section == from && row.section == to && row.title == lender.title+suffix && len(row.by[who]) == 0 {
+				row.by[who] = lender.by[who]
+			}
+		}
+	}
+}
+
 func (r *row) print(out *strings.Builder) {
-	medians := map[string]float64{}
+	f := r.figures()
 	cell := map[string]string{}
 	for _, who := range []string{"plain", "restic", "vitrine"} {
 		cell[who], cell[who+" CPU"], cell[who+" MiB"] = "–", "–", "–"
-		m, ok := median(r.by[who])
-		if !ok {
-			continue
+		if m, ok := median(r.by[who]); ok {
+			cell[who] = number(m.v)
+			if m.cpu > 0 {
+				cell[who+" CPU"] = number(m.cpu.Seconds())
+			}
 		}
-		medians[who] = m.v
-		cell[who] = number(m.v)
-		if m.cpu > 0 {
-			cell[who+" CPU"] = number(m.cpu.Seconds())
-		}
-		if m.rssBytes > 0 {
-			cell[who+" MiB"] = number(float64(m.rssBytes) / (1 << 20))
+		if mib, ok := f.peaksMiB[who]; ok {
+			cell[who+" MiB"] = number(mib)
 		}
 	}
 	var targets, verdicts []string
 	for _, t := range r.targets {
 		targets = append(targets, t.String())
-		verdicts = append(verdicts, string(t.judge(medians)))
+		verdicts = append(verdicts, string(t.judge(f)))
 	}
 	if len(targets) == 0 {
 		targets, verdicts = []string{"–"}, []string{"–"}
 	}
-	better := ratio(medians, "restic", "vitrine")
+	better := ratio(f.medians, "restic", "vitrine")
 	if r.more {
-		better = ratio(medians, "vitrine", "restic")
+		better = ratio(f.medians, "vitrine", "restic")
 	}
 	fmt.Fprintf(out, "| %s |\n", strings.Join([]string{
 		r.section, strings.ReplaceAll(r.title, "|", "\\|"), r.unit, fmt.Sprint(len(r.by["vitrine"])), cell["plain"], cell["restic"], "**" + cell["vitrine"] + "**",
-		ratio(medians, "vitrine", "plain"), better, strings.Join(targets, ", "), strings.Join(verdicts, ", "),
+		ratio(f.medians, "vitrine", "plain"), better, strings.Join(targets, ", "), strings.Join(verdicts, ", "),
 		cell["restic CPU"], cell["vitrine CPU"], cell["restic MiB"], cell["vitrine MiB"],
 	}, " | "))
 }

@@ -3,14 +3,16 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestTargets(t *testing.T) {
-	all := map[string]float64{"plain": 10, "restic": 100, "vitrine": 20}
+	all := figures{map[string]float64{"plain": 10, "restic": 100, "vitrine": 20}, map[string]float64{"restic": 1000, "vitrine": 250}}
 	for _, c := range []struct {
 		target  target
 		text    string
-		medians map[string]float64
+		figures figures
 		want    verdict
 	}{
 		{atMostPlain(2), "≤ 2 × plain", all, met},
@@ -20,14 +22,17 @@ func TestTargets(t *testing.T) {
 		{atMostRestic(1), "≤ 1 × restic", all, met},
 		{atMost(20), "≤ 20", all, met},
 		{atLeast(20.5), "≥ 20.5", all, missed},
-		{atMostPlain(2), "≤ 2 × plain", map[string]float64{"vitrine": 1}, unknown},
-		{atMost(2), "≤ 2", map[string]float64{"restic": 1}, unknown},
+		{atMostPlain(2), "≤ 2 × plain", figures{medians: map[string]float64{"vitrine": 1}}, unknown},
+		{atMost(2), "≤ 2", figures{medians: map[string]float64{"restic": 1}}, unknown},
+		{residentAtMost(250), "≤ 250 MiB", all, met},
+		{residentAtMost(249), "≤ 249 MiB", all, missed},
+		{residentAtMost(300), "≤ 300 MiB", figures{medians: map[string]float64{"vitrine": 1}}, unknown},
 	} {
 		if got := c.target.String(); got != c.text {
 			t.Errorf("%+v says %q, want %q", c.target, got, c.text)
 		}
-		if got := c.target.judge(c.medians); got != c.want {
-			t.Errorf("%v of %v is %q, want %q", c.target, c.medians, got, c.want)
+		if got := c.target.judge(c.figures); got != c.want {
+			t.Errorf("%v of %v is %q, want %q", c.target, c.figures, got, c.want)
 		}
 	}
 }
@@ -48,6 +53,67 @@ func TestTable(t *testing.T) {
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the table has no line\n%sbut\n%s", want, got)
+		}
+	}
+}
+
+func TestMisses(t *testing.T) {
+	var r report
+	row := spec{section: "small", title: "first backup", unit: "s", targets: []target{fasterThanRestic(2.5), residentAtMost(250)}}
+	r.add(row, "restic", value{v: 50})
+	r.add(row, "vitrine", value{v: 25, rssBytes: 240 << 20})
+	r.add(row, "vitrine", value{v: 25, rssBytes: 264 << 20}) // the largest of all runs counts
+	r.add(spec{section: "small", title: "size", unit: "MiB", targets: []target{atMostRestic(1.01)}}, "vitrine", value{v: 5})
+	r.add(spec{section: "growth", title: "memory", unit: "×", targets: []target{atMost(1.1)}}, "vitrine", value{v: 1.05})
+	lines, judged := r.misses()
+	want := []string{
+		"small: first backup: ≥ 2.50 × as fast as restic: 25 s, restic 50",
+		"small: first backup: ≤ 250 MiB: 264 MiB",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" || judged != 3 {
+		t.Errorf("of %d targets, missed (-want +got):\n%s", judged, diff)
+	}
+	if table := r.String(); !strings.Contains(table, "| ≥ 2.50 × as fast as restic, ≤ 250 MiB | **no**, **no** | – | – | – | 264 |\n") {
+		t.Errorf("the table does not say it:\n%s", table)
+	}
+}
+
+func TestBorrow(t *testing.T) {
+	var r report
+	r.add(spec{section: "tar", title: "first backup"}, "restic", value{v: 60})
+	r.add(spec{section: "noise", title: "first backup"}, "restic", value{v: 20})
+	r.add(spec{section: "pure-files", title: "first backup, without"}, "vitrine", value{v: 70})
+	r.add(spec{section: "pure-files", title: "another, without"}, "vitrine", value{v: 7})
+	for range 2 {
+		r.borrow("restic", "tar", "pure-files", ", without")
+	}
+	if got := r.rows[2].by["restic"]; len(got) != 1 || got[0].v != 60 {
+		t.Errorf("the row has of restic %v", got)
+	}
+	if got := r.rows[3].by["restic"]; len(got) != 0 {
+		t.Errorf("a row that nobody else has got %v", got)
+	}
+}
+
+func TestVerifiedNote(t *testing.T) {
+	for v, want := range map[verified]string{
+		{7, 7, 7, 7}: "restic check --read-data: 7 repositories that vitrine has written, all without errors; root tree ids equal: 7 of 7.",
+		{7, 6, 6, 5}: "restic check --read-data: 7 repositories that vitrine has written, 1 WITH ERRORS; root tree ids equal: 5 of 6.",
+	} {
+		if got := v.note(); got != want {
+			t.Errorf("%+v says %q, want %q", v, got, want)
+		}
+	}
+}
+
+func TestNewestOf(t *testing.T) {
+	got, err := newestOf([]byte(`[{"time":"2024-05-01T10:00:00.5+02:00","tree":"aa","id":"1"},{"time":"2024-05-01T08:00:01Z","tree":"bb","id":"2"},{"time":"2024-05-01T08:00:00Z","tree":"cc","id":"3"}]`))
+	if err != nil || got.ID != "2" || got.Tree != "bb" {
+		t.Errorf("the newest is %+v, %v", got, err)
+	}
+	for _, text := range []string{`[]`, `null`, `[{"time":"2024-05-01T08:00:00Z","id":"1"}]`, `{}`} {
+		if _, err := newestOf([]byte(text)); err == nil {
+			t.Errorf("no error of %s", text)
 		}
 	}
 }

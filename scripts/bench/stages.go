@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"time"
@@ -49,24 +48,9 @@ func (c *cost) mean() usage {
 // stages measures where the processor time of a backup of one large file goes, and how far that is from what the codecs,
 // the reading and the writing take alone.
 func (b *bench) stages(ctx context.Context) error {
-	if err := b.needSource(); err != nil {
-		return err
-	}
 	var costs []*cost
-	for _, file := range []struct {
-		name string
-		make func(path string) error
-	}{
-		{"noise", func(path string) error { return writeNoise(path, b.scale.fileBytes) }},
-		{"tar", func(path string) error {
-			out, err := exec.CommandContext(ctx, "tar", "-C", b.source, "-cf", path, ".").CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("tar: %w: %s", err, clip(string(out)))
-			}
-			return nil
-		}},
-	} {
-		c, err := b.costOf(ctx, file.name, file.make)
+	for _, content := range []content{b.noiseContent(), b.tarContent()} {
+		c, err := b.costOf(ctx, content)
 		if err != nil {
 			return err
 		}
@@ -77,18 +61,16 @@ func (b *bench) stages(ctx context.Context) error {
 }
 
 // costOf makes a file, backs it up again and again, and measures the limits over it.
-func (b *bench) costOf(ctx context.Context, name string, fill func(path string) error) (c *cost, err error) {
-	dir := b.work + "/stages"
+func (b *bench) costOf(ctx context.Context, of content) (c *cost, err error) {
 	p := b.ours()
 	p.repo = b.work + "/repo-stages"
-	defer func() { err = errors.Join(err, os.RemoveAll(dir), os.RemoveAll(p.repo)) }()
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir, what, err := of.fill(ctx)
+	defer func() { err = errors.Join(err, os.RemoveAll(p.repo), of.clear(dir)) }()
+	if err != nil {
 		return nil, err
 	}
-	if err := fill(dir + "/file"); err != nil {
-		return nil, err
-	}
-	c = &cost{name: name, spent: spent{map[stage]time.Duration{}, map[string]time.Duration{}}}
+	b.report.note("What a backup of %s costs is that of %s.", of.name, what)
+	c = &cost{name: of.name, spent: spent{map[stage]time.Duration{}, map[string]time.Duration{}}}
 	for round := range 1 + b.runs {
 		if err := b.costRound(ctx, c, p, dir, round > 0); err != nil {
 			return nil, err
@@ -120,7 +102,7 @@ func (b *bench) costRound(ctx context.Context, c *cost, p program, dir string, c
 	}
 	b.memory.settle(ctx)
 	run := profiled{Repo: p.repo, Dir: dir, Profile: b.work + "/profile"}
-	if err := run.start(ctx); err != nil {
+	if err := elsewhere(ctx, profiledArgument, &run); err != nil {
 		return err
 	}
 	fmt.Printf("bench: %8.2f s  backup of %s under a profile, %.2f s of processors\n", run.Wall.Seconds(), c.name, run.CPU.Seconds())
@@ -144,7 +126,7 @@ func (b *bench) costRound(ctx context.Context, c *cost, p program, dir string, c
 
 // reportCost adds what the table of stages comes to, and complains of what it does not explain.
 func (b *bench) reportCost(c *cost) {
-	title := fmt.Sprintf("backup of %s, %d MiB to %d MiB: ", c.name, c.plainBytes>>20, c.storedBytes>>20)
+	title := fmt.Sprintf("backup of %s, %d MiB to %d MiB: ", c.name, mib(c.plainBytes), mib(c.storedBytes))
 	cpu := spec{section: "stages", title: title + "processors; plain is the sum of the limits", unit: "s/GiB"}
 	b.report.add(cpu, "plain", value{v: c.limits.sum() * (1 << 30)})
 	wall := spec{section: "stages", title: title + "wall; plain is the processor time shared out to all processors", unit: "s/GiB"}

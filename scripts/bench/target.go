@@ -8,6 +8,7 @@ type target struct {
 	of      string  // "plain" or "restic", or "" when the limit stands alone
 	atLeast bool    // else at most
 	faster  float64 // how it is said, when it is about speed and the figure is a time; 0 otherwise
+	memory  bool    // about the peak resident memory in MiB, not the row's own figure
 }
 
 func atMost(limit float64) target        { return target{limit: limit} }
@@ -22,6 +23,9 @@ func fasterThanRestic(times float64) target {
 	return target{limit: 1 / times, of: "restic", faster: times}
 }
 
+// residentAtMost is for rows that are about something else.
+func residentAtMost(mib float64) target { return target{limit: mib, memory: true} }
+
 // String is how the table says it.
 func (t target) String() string {
 	if t.faster > 0 {
@@ -30,6 +34,9 @@ func (t target) String() string {
 	sign := "≤"
 	if t.atLeast {
 		sign = "≥"
+	}
+	if t.memory {
+		return fmt.Sprintf("%s %s MiB", sign, number(t.limit))
 	}
 	if t.of == "" {
 		return fmt.Sprintf("%s %s", sign, number(t.limit))
@@ -46,8 +53,12 @@ const (
 	unknown verdict = "–" // something to compare with was not measured
 )
 
-// judge compares the medians.
-func (t target) judge(medians map[string]float64) verdict {
+// judge compares the medians, or the largest memory of all runs.
+func (t target) judge(f figures) verdict {
+	medians := f.medians
+	if t.memory {
+		medians = f.peaksMiB
+	}
 	ours, ok := medians["vitrine"]
 	limit := t.limit
 	if t.of != "" {
