@@ -61,13 +61,13 @@ func (a *app) runDump(ctx context.Context, o dumpOptions, args []string) error {
 		return err
 	}
 	defer r.Close()
-	_, root, err := findTree(ctx, r, args[0], o.filter())
+	sn, root, err := findTree(ctx, r, args[0], o.filter())
 	if err != nil {
 		return err
 	}
 	write, err := dumper(ctx, r, format, root, args[1])
 	if err != nil {
-		return fmt.Errorf("cannot dump file: %w", err)
+		return fmt.Errorf("cannot dump file: %w", whereToLook(err, sn))
 	}
 	if o.target == "" {
 		return write(a.stdout)
