@@ -32,11 +32,16 @@ func ToFile(name string, write func(io.Writer) error) error {
 	if err != nil {
 		return fmt.Errorf("create the target: %w", err)
 	}
-	err = errors.Join(write(f), f.Close())
 	if f.Name() == t.name {
-		return err
+		return errors.Join(write(f), f.Close())
 	}
+	// A second descriptor keeps the lock until the file has its name, for what Close says has to be known before.
+	lock, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err == nil {
+		defer unix.Close(lock)
+		err = write(f)
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), t.name)
 	}
 	if err != nil {
@@ -123,8 +128,8 @@ func (t target) create() (*os.File, error) {
 	if t.old != nil {
 		mode = 0o600
 	}
-	f, err := os.OpenFile(dir+base[:min(len(base), mostNameSize-len(partial))]+partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if t.old == nil || errors.Is(err, fs.ErrExist) {
+	f, err := newPartial(dir+base[:min(len(base), mostNameSize-len(partial))]+partial, mode)
+	if t.old == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, errBusy) {
 		return f, err
 	}
 	if err == nil {
