@@ -44,7 +44,7 @@ func (e *encoder) encode(r *Repository, plain []byte, always bool) (sealed []byt
 		}
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("verify before storing: %w; is the memory of this machine sound?", err)
+		return nil, 0, Advised(fmt.Errorf("verify before storing: %w; is the memory of this machine sound?", err))
 	}
 	return e.sealed, plainBytes, nil
 }

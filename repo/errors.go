@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"vitrine/repo/backend"
 	"vitrine/repo/internal/keyfile"
 )
 
@@ -28,4 +29,9 @@ var (
 	ErrNoMatch = errors.New("no match")
 	// ErrAmbiguous: several files begin with the prefix.
 	ErrAmbiguous = errors.New("ambiguous prefix")
+	// ErrAdvised: the message says what to do about it, and needs no general advice behind it.
+	ErrAdvised = errors.New("advised")
 )
+
+// Advised is err in its own words, which say what to do; it is ErrAdvised, too.
+func Advised(err error) error { return backend.Classed(ErrAdvised, err) }

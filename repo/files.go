@@ -90,7 +90,7 @@ func (r *Repository) SaveFile(ctx context.Context, kind backend.Kind, plain []by
 			err = errors.New("plain text differs")
 		}
 		if err != nil {
-			return blob.ID{}, fmt.Errorf("verify new %v file before storing it: %w; is the memory of this machine sound?", kind, err)
+			return blob.ID{}, Advised(fmt.Errorf("verify new %v file before storing it: %w; is the memory of this machine sound?", kind, err))
 		}
 	}
 	id := blob.Hash(sealed)
@@ -118,9 +118,9 @@ func noMatch(kind backend.Kind, prefix string) error {
 	err := fmt.Errorf("%v %q: %w", kind, prefix, ErrNoMatch)
 	switch kind {
 	case backend.Snapshot:
-		return fmt.Errorf("%w; see `vitrine snapshots`", err)
+		return Advised(fmt.Errorf("%w; see `vitrine snapshots`", err))
 	case backend.Key:
-		return fmt.Errorf("%w; see `vitrine key list`", err)
+		return Advised(fmt.Errorf("%w; see `vitrine key list`", err))
 	}
 	return err
 }

@@ -32,7 +32,7 @@ func findKey(ctx context.Context, be backend.Backend, password []byte, hint stri
 		return nil, blob.ID{}, err
 	}
 	if len(names) == 0 {
-		return nil, blob.ID{}, fmt.Errorf("%s: %w: it has a config but no key file; restore the files below keys/", be.Location(), ErrCorrupt)
+		return nil, blob.ID{}, Advised(fmt.Errorf("%s: %w: it has a config but no key file; restore the files below keys/", be.Location(), ErrCorrupt))
 	}
 	tooMany := len(names) > maxKeys
 	if tooMany {

@@ -209,10 +209,12 @@ func (r *Repository) FindNode(ctx context.Context, root blob.ID, p string) (*sna
 	if clean == "/" {
 		return node, nil
 	}
+	at := "/"
 	for _, name := range strings.Split(clean[1:], "/") {
 		if node.Type != snapshot.Dir || node.Subtree == nil {
-			return nil, fmt.Errorf("path %q: %q is not a directory: %w", p, node.Name, ErrNoMatch)
+			return nil, fmt.Errorf("path %q: %q is not a directory: %w", p, at, ErrNoMatch)
 		}
+		at = path.Join(at, name)
 		nodes, err := r.LoadTree(ctx, *node.Subtree)
 		if err != nil {
 			return nil, err
@@ -221,7 +223,7 @@ func (r *Repository) FindNode(ctx context.Context, root blob.ID, p string) (*sna
 			return strings.Compare(n.Name, name)
 		})
 		if !ok {
-			return nil, fmt.Errorf("path %q: %q is not in the snapshot: %w", p, name, ErrNoMatch)
+			return nil, fmt.Errorf("path %q: %q is not in the snapshot: %w", p, at, ErrNoMatch)
 		}
 		node = &nodes[i]
 	}

@@ -261,7 +261,7 @@ func (r *Repository) sealFrame(out *repacked, e *blob.Entry, frame []byte) error
 		return nil
 	}
 	if err := r.key.Verify(sealed, frame); err != nil {
-		return fmt.Errorf("save %v: verify before storing: %w; is the memory of this machine sound?", e.Handle, err)
+		return Advised(fmt.Errorf("save %v: verify before storing: %w; is the memory of this machine sound?", e.Handle, err))
 	}
 	return nil
 }

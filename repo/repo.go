@@ -141,7 +141,7 @@ func (r *Repository) open(ctx context.Context, o Options) error {
 	}
 	if r.config, err = decodeConfig(r.key, sealed); err != nil {
 		if errors.Is(err, ErrCorrupt) {
-			err = fmt.Errorf("%w; put the file back from a copy of the repository", err)
+			err = Advised(fmt.Errorf("%w; put the file back from a copy of the repository", err))
 		}
 		return fmt.Errorf("%s: config: %w", r.be.Location(), err)
 	}
@@ -157,7 +157,7 @@ func (r *Repository) open(ctx context.Context, o Options) error {
 	}
 	if o.OpenIndex != nil {
 		if r.index, err = o.OpenIndex(ctx, r); errors.Is(err, ErrCorrupt) {
-			return fmt.Errorf("open index: %w; `vitrine repair index` makes a new index from the packs", err)
+			return Advised(fmt.Errorf("open index: %w; `vitrine repair index` makes a new index from the packs", err))
 		} else if err != nil {
 			return fmt.Errorf("open index: %w", err)
 		}

@@ -311,8 +311,8 @@ func TestOpenErrors(t *testing.T) {
 	}
 	sealed[20] ^= 1
 	replace(t, be, config, sealed)
-	if _, err := repo.Open(ctx, be, repotest.Options()); !errors.Is(err, repo.ErrCorrupt) {
-		t.Errorf("damaged config: %v", err)
+	if _, err := repo.Open(ctx, be, repotest.Options()); !errors.Is(err, repo.ErrCorrupt) || !errors.Is(err, repo.ErrAdvised) {
+		t.Errorf("damaged config: %v, advised %t", err, errors.Is(err, repo.ErrAdvised))
 	}
 }
 

@@ -165,7 +165,7 @@ func (r *Repository) FindSnapshot(ctx context.Context, spec string, f snapshot.F
 		if errors.Is(err, ErrCorrupt) { // others may be sound, and only out of reach
 			advice += ", or remove what is damaged with `vitrine forget ID`"
 		}
-		return nil, fmt.Errorf("which snapshot is the latest is not known: %w; %s", err, advice)
+		return nil, Advised(fmt.Errorf("which snapshot is the latest is not known: %w; %s", err, advice))
 	}
 	for _, sn := range slices.Backward(sns) {
 		if f.Match(sn) {

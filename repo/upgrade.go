@@ -37,7 +37,7 @@ func (r *Repository) Upgrade(ctx context.Context, keepCopy func(sealed []byte) e
 	}
 	changed := r.key.Seal(nil, plain)
 	if again, err := decodeConfig(r.key, changed); err != nil || again != (Config{MaxVersion, c.ID, c.Polynomial}) {
-		return fmt.Errorf("verify the new config before storing it: %w; is the memory of this machine sound?", errors.Join(err, ErrCorrupt))
+		return Advised(fmt.Errorf("verify the new config before storing it: %w; is the memory of this machine sound?", errors.Join(err, ErrCorrupt)))
 	}
 	if err := keepCopy(old); err != nil {
 		return fmt.Errorf("keep a copy of the config: %w", err)

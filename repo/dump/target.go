@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,7 @@ const (
 // ToFile writes what write writes to a file. A new file, and one that replaces a regular file, gets the name when
 // write has succeeded; until then what was there stays. A symlink is followed. What cannot be
 // replaced without a loss is written as it is, and keeps what was written before an error: devices, FIFOs, files with
-// several names, with an ACL, of an owner that we cannot give to another file, or reached through /proc/self/fd.
+// several names, with an ACL or extended attributes, of an owner that we cannot give to another file, or reached through /proc/self/fd.
 func ToFile(name string, write func(io.Writer) error) error {
 	t, err := findTarget(name)
 	if err != nil {
@@ -32,11 +33,16 @@ func ToFile(name string, write func(io.Writer) error) error {
 	if err != nil {
 		return fmt.Errorf("create the target: %w", err)
 	}
-	err = errors.Join(write(f), f.Close())
 	if f.Name() == t.name {
-		return err
+		return errors.Join(write(f), f.Close())
 	}
+	// A second descriptor keeps the lock until the file has its name, for what Close says has to be known before.
+	lock, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err == nil {
+		defer unix.Close(lock)
+		err = write(f)
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), t.name)
 	}
 	if err != nil {
@@ -109,8 +115,20 @@ func replaceable(name string, missing bool) (target, bool) {
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &x); err != nil || x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
 		return target{}, false
 	}
-	_, err = unix.Fgetxattr(fd, "system.posix_acl_access", nil)
-	return t, err != nil // no ACL
+	return t, !hasXattrs(fd)
+}
+
+// hasXattrs reports whether a file has an ACL or extended attributes of users. Those of the system are made anew or gone with
+// the content, such as a label and capabilities.
+func hasXattrs(fd int) bool {
+	list := make([]byte, 64<<10) // XATTR_LIST_MAX
+	n, err := unix.Flistxattr(fd, list)
+	if err != nil {
+		return false // the file system has none
+	}
+	return slices.ContainsFunc(strings.Split(string(list[:n]), "\x00"), func(name string) bool {
+		return name == "system.posix_acl_access" || strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.")
+	})
 }
 
 // create opens the file to write to: another one beside the target where that is to be replaced.
@@ -123,8 +141,8 @@ func (t target) create() (*os.File, error) {
 	if t.old != nil {
 		mode = 0o600
 	}
-	f, err := os.OpenFile(dir+base[:min(len(base), mostNameSize-len(partial))]+partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if t.old == nil || errors.Is(err, fs.ErrExist) {
+	f, err := newPartial(dir+base[:min(len(base), mostNameSize-len(partial))]+partial, mode)
+	if t.old == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, errBusy) {
 		return f, err
 	}
 	if err == nil {

@@ -171,6 +171,18 @@ func TestToFileKeepsRights(t *testing.T) {
 	}
 }
 
+// Extended attributes of users are kept by writing into the file.
+func TestToFileKeepsXattrs(t *testing.T) {
+	name := t.TempDir() + "/x"
+	check(t, os.WriteFile(name, []byte("old"), 0o640))
+	check(t, unix.Setxattr(name, "user.origin", []byte("here"), 0))
+	check(t, dump.ToFile(name, words))
+	got := make([]byte, 10)
+	if n, err := unix.Getxattr(name, "user.origin", got); err != nil || string(got[:n]) != "here" || content(t, name) != "words" {
+		t.Errorf("%q, %v", got[:max(n, 0)], err)
+	}
+}
+
 // What is no regular file stays what it is.
 func TestToFileThrough(t *testing.T) {
 	dir := t.TempDir()

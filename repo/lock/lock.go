@@ -507,12 +507,15 @@ func (c *client) unlock(ctx context.Context, all bool) (u Unlocked, err error) {
 		}
 	}
 	infos, err := c.files.ListFiles(ctx, backend.Lock)
+	if err != nil { // what was to be done is done
+		c.log.Info("whether empty lock files stay is not known", "error", err)
+	}
 	for _, file := range infos {
 		if file.SizeBytes == 0 {
 			u.Empty++
 		}
 	}
-	return u, errors.Join(append(errs, err)...)
+	return u, errors.Join(errs...)
 }
 
 // readForUnlock reads the locks, or only their names when all are to be removed.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -405,6 +406,37 @@ func TestUnlock(t *testing.T) {
 		}
 		s.wantFiles(t, 0)
 	})
+}
+
+// What is listed after the work, only to tell of it, may fail.
+func TestUnlockTold(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		s := newStore()
+		stale := theirs(true)
+		stale.Time = time.Now().Add(-24 * time.Hour)
+		plain, err := stale.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.files[blob.Hash(plain)] = plain
+		lists := 0
+		s.spoil(func(op string, _ blob.ID) error {
+			if op == "list" {
+				lists++
+			}
+			if lists > 1 {
+				return errors.New("broken")
+			}
+			return nil
+		}, nil)
+		var log strings.Builder
+		u, err := Unlock(t.Context(), s, all, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))
+		if err != nil || u != (Unlocked{Removed: 1}) || lists != 2 || log.Len() > 0 {
+			t.Errorf("all %t: %+v, %v after %d listings, logged %q", all, u, err, lists, log.String())
+		}
+		s.spoil(nil, nil)
+		s.wantFiles(t, 0)
+	}
 }
 
 // TestEarly: the holder works while the second look is still to come, and is told what that finds.

@@ -148,7 +148,7 @@ func (p *Plan) repack(ctx context.Context, rep *report) error {
 		Done: func(_ int, sealedBytes int64) { rep.advance(sealedBytes) },
 	})
 	if err != nil && repo.IsLost(err) && ctx.Err() == nil {
-		err = fmt.Errorf("%w: no copy is left of what a snapshot needs; no old pack is removed: %w; see `vitrine check --read-data`", ErrDamaged, err)
+		err = repo.Advised(fmt.Errorf("%w: no copy is left of what a snapshot needs; no old pack is removed: %w; see `vitrine check --read-data`", ErrDamaged, err))
 	}
 	return err
 }

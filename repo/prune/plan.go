@@ -114,7 +114,7 @@ func (p *Plan) readSnapshots(ctx context.Context, rep *report) ([]blob.ID, error
 	for _, sn := range sns {
 		p.snapshots[sn.ID] = true
 		if sn.Tree == nil {
-			return nil, fmt.Errorf("%w: snapshot %s has no tree; remove it", ErrDamaged, sn.ID.Short())
+			return nil, repo.Advised(fmt.Errorf("%w: snapshot %s has no tree; remove it", ErrDamaged, sn.ID.Short()))
 		}
 		roots = append(roots, *sn.Tree)
 	}
@@ -147,7 +147,7 @@ func (p *Plan) readIndex(ctx context.Context, rep *report) error {
 			})
 			rep.advance(1)
 			if errors.Is(err, repo.ErrCorrupt) {
-				err = fmt.Errorf("%w: %w; `vitrine repair index` makes a new index from the packs", ErrDamaged, err)
+				err = repo.Advised(fmt.Errorf("%w: %w; `vitrine repair index` makes a new index from the packs", ErrDamaged, err))
 			}
 			return err
 		})
@@ -226,13 +226,13 @@ func (p *Plan) markUsed(ctx context.Context, roots []blob.ID, rep *report) error
 	err := walk.Each(ctx, roots, walk.Options{Parallel: 4 * runtime.GOMAXPROCS(0)}, load, func(t walk.Tree[struct{}]) error {
 		rep.advance(1)
 		if t.Err != nil && (repo.IsLost(t.Err) || errors.Is(t.Err, repo.ErrBlobMissing)) {
-			return fmt.Errorf("%w: what a directory needs is not known, so nothing is removed: %w; see `vitrine check`", ErrDamaged, t.Err)
+			return repo.Advised(fmt.Errorf("%w: what a directory needs is not known, so nothing is removed: %w; see `vitrine check`", ErrDamaged, t.Err))
 		}
 		return t.Err
 	})
 	if err == nil && lost.Load() > 0 {
-		err = fmt.Errorf("%w: %d data blobs that snapshots need are in no index, the first: %v; nothing is removed: see `vitrine check`, or let `vitrine repair index` look for them",
-			ErrDamaged, lost.Load(), oneLost.Load().(blob.ID).Short())
+		err = repo.Advised(fmt.Errorf("%w: %d data blobs that snapshots need are in no index, the first: %v; nothing is removed: see `vitrine check`, or let `vitrine repair index` look for them",
+			ErrDamaged, lost.Load(), oneLost.Load().(blob.ID).Short()))
 	}
 	return err
 }
@@ -367,11 +367,11 @@ func (p *Plan) damage(d decision) error {
 	}
 	switch {
 	case len(d.missing) > 0:
-		return fmt.Errorf("%w: %d packs that snapshots need are missing (%s); nothing is removed: put them back from a copy of the repository, or see `vitrine check`",
-			ErrDamaged, len(d.missing), name(d.missing))
+		return repo.Advised(fmt.Errorf("%w: %d packs that snapshots need are missing (%s); nothing is removed: put them back from a copy of the repository, or see `vitrine check`",
+			ErrDamaged, len(d.missing), name(d.missing)))
 	case len(d.odd) > 0:
-		return fmt.Errorf("%w: %d packs that snapshots need have another size than the index says (%s); nothing is removed: `vitrine repair index` compares them with the index",
-			ErrDamaged, len(d.odd), name(d.odd))
+		return repo.Advised(fmt.Errorf("%w: %d packs that snapshots need have another size than the index says (%s); nothing is removed: `vitrine repair index` compares them with the index",
+			ErrDamaged, len(d.odd), name(d.odd)))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitrine/repo"
 	"vitrine/repo/backend"
 	"vitrine/repo/backend/fault"
 	"vitrine/repo/backend/mem"
@@ -354,8 +355,13 @@ func TestDamage(t *testing.T) {
 			l := history(t, 9)
 			spoil(l, test.kind, test.change)
 			before := l.be.Clone()
-			if _, err := l.prune(l.be, defaults); !errors.Is(err, prune.ErrDamaged) {
+			_, err := l.prune(l.be, defaults)
+			if !errors.Is(err, prune.ErrDamaged) {
 				t.Errorf("error %v", err)
+			}
+			// For a snapshot there is no better advice than the general one.
+			if advised := errors.Is(err, repo.ErrAdvised); advised != (test.kind != backend.Snapshot) {
+				t.Errorf("advised %t: %v", advised, err)
 			}
 			if diff := cmp.Diff(contents(t, before), contents(t, l.be)); diff != "" {
 				t.Error(diff)

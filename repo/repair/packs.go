@@ -104,7 +104,7 @@ func (x *packsRun) readIndex(ctx context.Context) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("%w; `vitrine repair index` has to come first", err)
+			return repo.Advised(fmt.Errorf("%w; `vitrine repair index` has to come first", err))
 		}
 		if lists {
 			x.rewrite[id] = left

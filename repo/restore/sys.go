@@ -93,10 +93,13 @@ var errMounted = errors.New("it is a mount point")
 
 // notMounted returns errMounted when something is mounted at the name in an open directory, or, when the name
 // is empty, at the open directory itself.
-func notMounted(fd int, name string) error {
+func notMounted(fd int, name string) error { return notMountedBy(unix.Statx, fd, name) }
+
+// notMountedBy is notMounted with another statx(2), for tests.
+func notMountedBy(statx func(fd int, name string, flags, mask int, stx *unix.Statx_t) error, fd int, name string) error {
 	var stx unix.Statx_t
 	err := again(func() error {
-		return unix.Statx(fd, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &stx)
+		return statx(fd, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &stx)
 	})
 	if err != nil && err != unix.ENOSYS {
 		return err

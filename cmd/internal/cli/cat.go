@@ -200,6 +200,14 @@ func catTree(ctx context.Context, r *repo.Repository, spec string) ([]byte, erro
 	return r.ReadBlob(ctx, blob.Handle{Type: blob.Tree, ID: root}, nil)
 }
 
+// whereToLook adds to an error of a path that leads nowhere what shows the paths that there are.
+func whereToLook(err error, sn *snapshot.Snapshot) error {
+	if !errors.Is(err, repo.ErrNoMatch) {
+		return err
+	}
+	return repo.Advised(fmt.Errorf("%w; `vitrine ls %s` lists what is in it", err, sn.ID.Short()))
+}
+
 // findTree returns the snapshot that "snapshot[:path]" names, and the tree of the directory in it.
 func findTree(ctx context.Context, r *repo.Repository, spec string, f snapshot.Filter) (*snapshot.Snapshot, blob.ID, error) {
 	name, dir, _ := strings.Cut(spec, ":")
@@ -212,7 +220,7 @@ func findTree(ctx context.Context, r *repo.Repository, spec string, f snapshot.F
 	}
 	node, err := r.FindNode(ctx, *sn.Tree, dir)
 	if err != nil {
-		return nil, blob.ID{}, fmt.Errorf("snapshot %s: %w", sn.ID.Short(), err)
+		return nil, blob.ID{}, fmt.Errorf("snapshot %s: %w", sn.ID.Short(), whereToLook(err, sn))
 	}
 	if node.Subtree == nil {
 		return nil, blob.ID{}, fmt.Errorf("snapshot %s: %s is not a directory", sn.ID.Short(), dir)

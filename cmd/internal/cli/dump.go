@@ -32,8 +32,9 @@ archive; / is all of the snapshot. The names in an archive are those of the snap
 the slash in front.
 
 What has been printed before an error is right, but not complete: look at the exit code.
-A file that --target names is only there when it is complete; devices, FIFOs and files with
-several names are written as they are. ACLs and extended attributes in a tar archive are
+A file that --target names is only there when it is complete; one that it replaces keeps its
+mode and owner. What would lose something is written as it is: devices, FIFOs, files with
+several names, an ACL, extended attributes, or an owner that cannot be given. ACLs and extended attributes in a tar archive are
 restored by tar --acls --xattrs --xattrs-include='*' -xpf.`,
 		Example: `  vitrine dump latest /etc/fstab
   vitrine dump latest:/srv/db all.sql | mysql
@@ -43,7 +44,7 @@ restored by tar --acls --xattrs --xattrs-include='*' -xpf.`,
 	f := cmd.Flags()
 	o.register(f, ` when "latest" is asked for`)
 	f.StringVarP(&o.archive, "archive", "a", "tar", "`format` of the archive: tar or zip")
-	f.StringVarP(&o.target, "target", "t", "", "write to this `file`, not to standard output")
+	f.StringVarP(&o.target, "target", "t", "", "write to this `file`, not to standard output; what it replaces stays until all is written, and gives it mode and owner")
 	return cmd
 }
 
@@ -61,13 +62,13 @@ func (a *app) runDump(ctx context.Context, o dumpOptions, args []string) error {
 		return err
 	}
 	defer r.Close()
-	_, root, err := findTree(ctx, r, args[0], o.filter())
+	sn, root, err := findTree(ctx, r, args[0], o.filter())
 	if err != nil {
 		return err
 	}
 	write, err := dumper(ctx, r, format, root, args[1])
 	if err != nil {
-		return fmt.Errorf("cannot dump file: %w", err)
+		return fmt.Errorf("cannot dump file: %w", whereToLook(err, sn))
 	}
 	if o.target == "" {
 		return write(a.stdout)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"vitrine/cmd/internal/progress"
 	"vitrine/repo"
@@ -50,7 +49,7 @@ func classify(ctx context.Context, err error) (code int, message string) {
 	}
 	message = "Fatal: " + err.Error()
 	switch {
-	case strings.Contains(message, "`vitrine "), strings.Contains(message, "; put "): // it says what to do already
+	case errors.Is(err, repo.ErrAdvised):
 	case errors.Is(err, repo.ErrBlobMissing):
 		message += missingAdvice
 	case errors.Is(err, repo.ErrCorrupt):

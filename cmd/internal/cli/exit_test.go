@@ -25,9 +25,10 @@ func TestClassify(t *testing.T) {
 		{t.Context(), errors.New("x"), 1, "Fatal: x"},
 		{t.Context(), fmt.Errorf("open: %w 3", repo.ErrVersion), 1, "Fatal: open"},
 		{t.Context(), fmt.Errorf("load tree/1: %w", repo.ErrBlobMissing), 1, "Fatal: load tree/1: blob is in no index; `vitrine repair index` "},
-		{t.Context(), fmt.Errorf("tree/1: %w; see `vitrine check`", repo.ErrBlobMissing), 1, "index; see `vitrine check`"},
+		{t.Context(), repo.Advised(fmt.Errorf("tree/1: %w; ask", repo.ErrBlobMissing)), 1, "index; ask\n"},
 		{t.Context(), fmt.Errorf("snapshot/1: %w", repo.ErrNotAsNamed), 1, "its name; `vitrine check` finds "},
-		{t.Context(), fmt.Errorf("config: %w; put the file back", repo.ErrCorrupt), 1, "corrupt; put the file back\n"},
+		{t.Context(), fmt.Errorf("open: %w", repo.Advised(fmt.Errorf("config: %w; do this", repo.ErrCorrupt))), 1, "corrupt; do this\n"},
+		{t.Context(), fmt.Errorf("`vitrine x`; put y: %w", repo.ErrCorrupt), 1, "corrupt" + damagedAdvice}, // a name is no advice
 		{t.Context(), errIncomplete, 3, "Warning: "},
 		{t.Context(), errors.Join(errNotRemoved, errors.New("x")), 3, "Fatal: failed to remove"},
 		{t.Context(), fmt.Errorf("/srv: %w", repo.ErrNoRepository), 10, "/srv"},

@@ -175,9 +175,7 @@ func (a *app) runForget(ctx context.Context, o forgetOptions, ids []string) erro
 			return err
 		}
 		a.print.Line("Applying Policy: %v", o.policy)
-		if err := a.printForget(plan, o.compact); err != nil {
-			return err
-		}
+		a.printForget(plan, o.compact)
 		return a.carryOut(ctx, r, plan, damaged, o)
 	})
 }
@@ -280,9 +278,9 @@ func shortIDs(ids []blob.ID) []string {
 }
 
 // printForget shows people what stays and why, and what goes.
-func (a *app) printForget(plan forget.Plan, compact bool) error {
+func (a *app) printForget(plan forget.Plan, compact bool) {
 	if a.print.JSONMode() || a.print.Quiet() {
-		return nil
+		return
 	}
 	for _, g := range plan.Groups {
 		if head := groupHead(g.Key); a.print.Verbose() > 0 && head != "" {
@@ -304,13 +302,10 @@ func (a *app) printForget(plan forget.Plan, compact bool) error {
 			}
 			a.print.Line("%s %d snapshots:", part.word, len(part.list))
 			repo.SortSnapshots(part.list)
-			if err := snapshotTable(part.list, compact, part.reasons).Write(a.stdout); err != nil {
-				return err
-			}
+			_ = snapshotTable(part.list, compact, part.reasons).Write(a.stdout) // output remembers an error
 			a.print.Line("")
 		}
 	}
-	return nil
 }
 
 // forgetGroup is one group of `forget --json`.

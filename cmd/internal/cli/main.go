@@ -56,13 +56,16 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string
 	root.SetArgs(args)
 	end := make(chan int, 1)
 	go func() {
-		err := root.ExecuteContext(ctx)
+		cmd, err := root.ExecuteContextC(ctx)
 		if pipe != nil && pipe.closed.Load() {
 			if a.locked.Load() {
 				a.lastLine(slices.Contains(args, "--json"), exitPipe, "standard output was closed"+a.lockEnd)
 			}
 			end <- pipe.end()
 			return
+		}
+		if pipe != nil && pipe.failed.Load() != nil {
+			err = a.outputEnd(cmd, *pipe.failed.Load(), err)
 		}
 		end <- a.finish(ctx, args, err)
 	}()

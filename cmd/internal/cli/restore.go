@@ -39,7 +39,8 @@ func newRestore(a *app) *cobra.Command {
 		Use:   "restore [flags] snapshotID[:path]",
 		Short: "Write files of a snapshot into a directory",
 		Long: `Writes the files and directories of a snapshot, which is named by its ID or as "latest", below
-the target directory; with :path only what is in that directory of the snapshot.
+the target directory; with :path only what is in that directory of the snapshot. The target itself
+keeps its mode, owner and times; one that is made is open to its owner only.
 
 A file gets its name when all of its content is verified and written. What is in the target
 already becomes what the snapshot has, and content that is the same is not written again;

@@ -15,7 +15,7 @@ import (
 	"vitrine/repo/backend/retry"
 )
 
-// ghost is a server that says of packs that they are not there, for the first so many questions, and lists them.
+// ghost is a server that says of files that they are not there, for the first so many questions, and lists them.
 type ghost struct {
 	misses int64  // how often it says so
 	lists  string // status and code of a listing that fails; "": it has all packs, "none": it has none
@@ -51,10 +51,11 @@ func (g *ghost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "x")
 }
 
-// TestListedAndMissing: a server that lists a pack and says that it is not there is in trouble, which may pass. Where the
-// pack is not listed, or nobody may list, it is gone. Other files come and go, so that a listing tells nothing of them.
+// TestListedAndMissing: a server that lists a file and says that it is not there is in trouble, which may pass. Where the
+// file is not listed, or nobody may list, it is gone. Locks come and go, so that a listing tells nothing of them.
 func TestListedAndMissing(t *testing.T) {
-	pack, index := backendtest.FileOf(backend.Pack, []byte("x")), backendtest.FileOf(backend.Index, []byte("x"))
+	of := func(kind backend.Kind) backend.File { return backendtest.FileOf(kind, []byte("x")) }
+	pack := of(backend.Pack)
 	for name, c := range map[string]struct {
 		file     backend.File
 		lists    string
@@ -65,7 +66,13 @@ func TestListedAndMissing(t *testing.T) {
 		"not listed":        {pack, "none", backend.ErrNotExist, 1},
 		"listing forbidden": {pack, "403 AccessDenied", backend.ErrNotExist, 1},
 		"listing fails":     {pack, "503 SlowDown", nil, 1},
-		"no pack":           {index, "", backend.ErrNotExist, 0},
+		"index":             {of(backend.Index), "", nil, 1},
+		"snapshot":          {of(backend.Snapshot), "", nil, 1},
+		"removed snapshot":  {of(backend.Snapshot), "none", backend.ErrNotExist, 1},
+		"key":               {of(backend.Key), "", nil, 1},
+		"config":            {backend.File{Kind: backend.Config}, "", nil, 1},
+		"no repository":     {backend.File{Kind: backend.Config}, "none", backend.ErrNotExist, 1},
+		"lock":              {of(backend.Lock), "", backend.ErrNotExist, 0},
 	} {
 		for _, whole := range []bool{false, true} {
 			g := &ghost{misses: 1, lists: c.lists}

@@ -109,7 +109,7 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b := &Backend{
 		cfg: c, slots: make(backend.Slots, c.Connections),
-		contradictions: contradictions{now: time.Now, packs: map[string]contradiction{}},
+		contradictions: contradictions{now: time.Now, files: map[string]contradiction{}},
 	}
 	b.client.Client, err = minio.New(c.Endpoint, &minio.Options{
 		Creds: creds, Secure: !c.Insecure, Region: c.region(), Transport: c.Transport,

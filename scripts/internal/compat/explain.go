@@ -76,6 +76,7 @@ var Differences = []Difference{
 	{"messages", "", "commands that only print text in restic have a message `summary` for `--json`, `list`, `cat` and `dump` print what they print without"},
 	{"options", "", "an unknown key of `-o` is an error"},
 	{"features", "", "an unknown name in `RESTIC_FEATURES` is a warning"},
+	{"full", "", "a command that only prints ends with 1 when its output cannot be written (restic 0.14: 0 for most)"},
 	{"parent", "backup", "without a snapshot of all its paths the parent is the newest one that has most of them, so that a path that is added does not make all be read again"},
 	{"compression", "", "data is compressed by another library, so that sizes in the repository differ a little"},
 	{"missing source", "backup", "a source that is not there makes exit code 3 also when there are others (restic 0.18: 0)"},
