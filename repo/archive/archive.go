@@ -66,6 +66,9 @@ type Options struct {
 	SkipIfUnchanged bool
 	// NoScan leaves out the counting of files beside the backup, and with it Reporter.Scanned.
 	NoScan bool
+	// ScanAfter is when the counting begins. A Reporter that shows nothing until then loses nothing by it, and a
+	// backup that has ended by then saves the work.
+	ScanAfter time.Duration
 
 	// Backwards takes what is in a directory from the last name to the first. The snapshot is the same.
 	// Of two hosts that back up much the same at the same time, one goes forwards and one backwards:

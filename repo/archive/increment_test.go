@@ -2,15 +2,18 @@ package archive
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"vitrine/repo/repotest"
 	"vitrine/repo/snapshot"
 	"vitrine/repo/source"
 	"vitrine/repo/source/pattern"
@@ -298,4 +301,46 @@ func TestStdinLikeRestic(t *testing.T) {
 		t.Error("standard input without a name is taken")
 	}
 	rr.run("", "check", "--read-data")
+}
+
+// TestScanAfter counts what there is while a file keeps the backup busy, unless that is put off: then the backup ends without.
+func TestScanAfter(t *testing.T) {
+	files := make(map[string]string)
+	for i := range 1000 { // more than wait for workers at a time: counting ends with the walk
+		files[fmt.Sprint(i)] = "content"
+	}
+	dir := tree(t, files)
+	for after, wait := range map[time.Duration]time.Duration{0: time.Minute, time.Hour: 50 * time.Millisecond} {
+		rep := &slowly{recorder: recorder{t: t}, scan: make(chan struct{}), wait: wait}
+		r, _ := repotest.New(t, 2)
+		ours(t, r, Options{Targets: []string{dir}, Reporter: rep, ScanAfter: after})
+		if counted := rep.scanned.Files == uint64(len(files)); counted != (after == 0) {
+			t.Errorf("after %v: counted %+v", after, rep.scanned)
+		}
+	}
+}
+
+// slowly gives the count of files a moment before the first one is done.
+type slowly struct {
+	recorder
+	scan  chan struct{} // closed when all is counted
+	wait  time.Duration // for that, at most
+	first sync.Once
+}
+
+func (r *slowly) Scanned(s Total, done bool) {
+	r.recorder.Scanned(s, done)
+	if done {
+		close(r.scan)
+	}
+}
+
+func (r *slowly) Done(it Item) {
+	r.first.Do(func() {
+		select {
+		case <-r.scan:
+		case <-time.After(r.wait):
+		}
+	})
+	r.recorder.Done(it)
 }

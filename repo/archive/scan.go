@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"vitrine/repo/snapshot"
 	"vitrine/repo/source"
@@ -31,6 +32,11 @@ func (a *run) scan(ctx context.Context, o *Options, w *walker, plan *source.Bran
 	ctx, cancel := context.WithCancel(ctx)
 	var scanning sync.WaitGroup
 	scanning.Go(func() {
+		select {
+		case <-time.After(o.ScanAfter):
+		case <-ctx.Done():
+			return
+		}
 		quiet := *w
 		quiet.log = slog.New(slog.DiscardHandler) // the backup tells it
 		s := &scanner{filter: o.Filter, rep: a.rep}

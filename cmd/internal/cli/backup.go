@@ -157,6 +157,9 @@ func (a *app) chooseParent(ctx context.Context, r *repo.Repository, o backupOpti
 	return true, nil
 }
 
+// scanLead is how long before the first line of progress the counting of files begins: time for some hundred thousand of them.
+const scanLead = 2 * time.Second
+
 // archiveOptions makes the options of the verb from the flags, as far as that goes without the
 // repository.
 func (a *app) archiveOptions(ctx context.Context, o backupOptions, args []string) (archive.Options, error) {
@@ -164,7 +167,7 @@ func (a *app) archiveOptions(ctx context.Context, o backupOptions, args []string
 		Force: o.force, IgnoreInode: o.ignoreInode, IgnoreCtime: o.ignoreCtime, WithAtime: o.withAtime,
 		Time: time.Now(), Host: o.host, ProgramVersion: "vitrine " + Version,
 		DryRun: o.dryRun, SkipIfUnchanged: o.skipIfUnchanged, NoScan: o.noScan || a.global.quiet,
-		ReadConcurrency: int(o.readConcurrency), Log: a.print.Logger(),
+		ScanAfter: max(0, a.print.Silence()-scanLead), ReadConcurrency: int(o.readConcurrency), Log: a.print.Logger(),
 	}
 	if ao.Host == "" {
 		ao.Host = hostname()

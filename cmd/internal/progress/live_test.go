@@ -165,3 +165,22 @@ func TestPrinterLevels(t *testing.T) {
 		t.Errorf("have %q", got)
 	}
 }
+
+// TestSilence holds what is said about the first update against when that comes.
+func TestSilence(t *testing.T) {
+	for name, o := range map[string]Options{"lines": {}, "frames": {FPS: 0.1}, "JSON": {JSON: true}, "details": {Verbose: 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			o.Stdout, o.Stderr = &out, &out
+			p := New(o)
+			stop := p.Live(time.Now(), fixed{})
+			time.Sleep(max(0, p.Silence()-time.Millisecond))
+			if stop(); out.Len() > 0 {
+				t.Errorf("%s: shown before %v: %q", name, p.Silence(), out.String())
+			}
+			if told := o.JSON || o.Verbose > 0; told != (p.Silence() == 0) {
+				t.Errorf("%s: silent for %v", name, p.Silence())
+			}
+		})
+	}
+}

@@ -124,6 +124,14 @@ func (p *Printer) write(w io.Writer, onScreen bool, line []byte) {
 	w.Write(line)
 }
 
+// Silence is how long nobody is shown what a task that begins has done, or is to do: on a terminal and in JSON that is no time.
+func (p *Printer) Silence() time.Duration {
+	if p.o.JSON || p.o.Terminal || p.o.Verbose > 0 {
+		return 0
+	}
+	return p.interval(0)
+}
+
 // interval is the time to the next update of a status that has been shown for so long. Where
 // every update is a line that stays, in a log or in the mail of cron, they become rarer.
 func (p *Printer) interval(shown time.Duration) time.Duration {
