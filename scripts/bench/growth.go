@@ -19,10 +19,10 @@ type growing struct {
 
 // growth measures what backups have in memory, of few and of many files, of small and of large ones.
 func (b *bench) growth(ctx context.Context) error {
-	quarter, whole := b.scale.fileBytes/4, b.scale.fileBytes
+	half, whole := b.scale.fileBytes/2, b.scale.fileBytes // less is stored before all buffers were in use at a time
 	for _, g := range []growing{
-		{"a tar", [2]content{b.smallerTar(quarter), b.tarContent()}, 1},
-		{"a file that cannot be compressed", [2]content{b.noiseOf(quarter), b.noiseOf(whole)}, 2},
+		{"a tar", [2]content{b.smallerTar(half), b.tarContent()}, 1},
+		{"a file that cannot be compressed", [2]content{b.noiseOf(half), b.noiseOf(whole)}, 2},
 		{"small files", [2]content{b.smallOf(0, b.scale.small), b.smallOf(b.scale.small, 2*b.scale.small)}, 1},
 	} {
 		if err := b.grow(ctx, g); err != nil {
