@@ -86,16 +86,27 @@ var errNoDir = fmt.Errorf("something that is no directory is there: %w", unix.EE
 // noDir reports whether openDir has found something else.
 func noDir(err error) bool { return err == unix.ENOTDIR || err == unix.ELOOP }
 
+// givesWay reports whether what is there and is no directory may be replaced by this one.
+func (d *dir) givesWay() (bool, error) {
+	var st unix.Stat_t
+	if err := lstat(d.up.fd, d.node.Name, &st); err != nil {
+		return false, err
+	}
+	return !d.stays(d.node, &st), nil
+}
+
 // make is open without those above.
 func (d *dir) make() (err error) {
 	name := d.node.Name
 	if d.DryRun {
 		d.fd, err = openDir(d.up.fd, name, false)
 		switch {
-		case err == unix.ENOENT, d.Overwrite != Never && noDir(err):
+		case err == unix.ENOENT:
 			d.absent, err = true, nil
 		case noDir(err):
-			err = errNoDir
+			if d.absent, err = d.givesWay(); err == nil && !d.absent {
+				err = errNoDir
+			}
 		}
 		return err
 	}
@@ -105,7 +116,11 @@ func (d *dir) make() (err error) {
 		if !noDir(err) {
 			return err
 		}
-		if d.Overwrite == Never {
+		gives, err2 := d.givesWay()
+		if err2 != nil {
+			return err2
+		}
+		if !gives {
 			return errNoDir
 		}
 		if err = unix.Unlinkat(d.up.fd, name, 0); err == nil {

@@ -273,19 +273,32 @@ func TestGivingWayIsRepeated(t *testing.T) {
 	}
 }
 
-// A dry run sees what is no directory where one belongs.
+// A dry run sees what is no directory where one belongs. It stays where nothing is to be overwritten, or nothing newer.
 func TestDirectoryIsMissing(t *testing.T) {
 	_, r, tree := ofAllKinds(t)
 	for _, place := range []func(path string) error{
 		func(path string) error { return os.WriteFile(path, nil, 0o644) },
 		func(path string) error { return os.Symlink(".", path) },
 	} {
-		for _, o := range []restore.Overwrite{restore.Never, restore.Always} {
+		for _, tc := range []struct {
+			overwrite restore.Overwrite
+			old       bool // older than anything in the snapshot
+			stays     bool
+		}{
+			{restore.Never, true, true}, {restore.Always, false, false}, {restore.IfChanged, false, false},
+			{restore.IfNewer, false, true}, {restore.IfNewer, true, false},
+		} {
 			target := t.TempDir()
 			check(t, place(target+"/G"))
-			_, errs := dryThenReal(t, r, restore.Options{Tree: tree, Target: target, Overwrite: o})
-			if never := o == restore.Never; never != strings.Contains(errs["G"], "no directory is there") {
-				t.Error(o, errs)
+			if tc.old {
+				past := unix.NsecToTimespec(0)
+				check(t, unix.UtimesNanoAt(unix.AT_FDCWD, target+"/G", []unix.Timespec{past, past}, unix.AT_SYMLINK_NOFOLLOW))
+			}
+			_, errs := dryThenReal(t, r, restore.Options{Tree: tree, Target: target, Overwrite: tc.overwrite})
+			info, err := os.Lstat(target + "/G")
+			check(t, err)
+			if refused := strings.Contains(errs["G"], "no directory is there"); refused != tc.stays || info.IsDir() == tc.stays {
+				t.Errorf("%+v: %v, %v", tc, info.Mode(), errs)
 			}
 		}
 	}

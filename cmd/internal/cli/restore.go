@@ -46,7 +46,8 @@ A file gets its name when all of its content is verified and written. What is in
 already becomes what the snapshot has, and content that is the same is not written again;
 --overwrite says otherwise. What the snapshot has not stays, unless --delete is given.
 A directory that is not empty gives way to a file only with --delete, and only when nothing
-in it is excluded or a mount point.
+in it is excluded or a mount point. What was cut off by kill -9 leaves files named .vitrine-…
+beside those that it was writing; remove them when no restore runs.
 
 Exit codes: 0 all is restored, 1 something is not; each such file has been named.`,
 		Example: `  vitrine restore latest --target /tmp/restored

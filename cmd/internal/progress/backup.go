@@ -115,13 +115,13 @@ func (b *Backup) item(it archive.Item, took time.Duration) {
 			MetadataSize: it.TreeBytes, MetadataSizeInRepo: it.TreeStoredBytes,
 		})
 	case it.Change == archive.Unmodified:
-		b.p.Detail(2, "%s %s", action, name)
+		b.p.Detail(2, "%s %s", action, Printable(name))
 	case it.Type == snapshot.Dir:
 		b.p.Detail(2, "%-9s %s, saved in %.3fs (%s added, %s stored, %s metadata)",
-			action, name, took.Seconds(), Bytes(it.DataBytes), Bytes(it.DataStoredBytes), Bytes(it.TreeStoredBytes))
+			action, Printable(name), took.Seconds(), Bytes(it.DataBytes), Bytes(it.DataStoredBytes), Bytes(it.TreeStoredBytes))
 	default:
 		b.p.Detail(2, "%-9s %s, saved in %.3fs (%s added, %s stored)",
-			action, name, took.Seconds(), Bytes(it.DataBytes), Bytes(it.DataStoredBytes))
+			action, Printable(name), took.Seconds(), Bytes(it.DataBytes), Bytes(it.DataStoredBytes))
 	}
 }
 

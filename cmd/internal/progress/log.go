@@ -80,7 +80,8 @@ func Printable(s string) string {
 	return s
 }
 
-// OneLine joins the lines of a text: joined errors have one each.
+// OneLine joins the lines of a text: joined errors have one each. What cannot be printed, in the name of a file for example, is
+// written as in Go.
 func OneLine(s string) string {
 	var lines []string
 	for line := range strings.Lines(s) {
@@ -88,7 +89,19 @@ func OneLine(s string) string {
 			lines = append(lines, line)
 		}
 	}
-	return strings.Join(lines, "; ")
+	s = strings.Join(lines, "; ")
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if part := s[i : i+n]; strconv.IsPrint(r) && (r != utf8.RuneError || n > 1) {
+			b.WriteString(part)
+		} else {
+			quoted := strconv.Quote(part)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		i += n
+	}
+	return b.String()
 }
 
 // WithAttrs implements slog.Handler.

@@ -3,7 +3,12 @@ package progress
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
+
+	"vitrine/repo/archive"
+	"vitrine/repo/restore"
+	"vitrine/repo/snapshot"
 )
 
 func TestLogger(t *testing.T) {
@@ -34,5 +39,29 @@ func TestJoinedErrorsAreALine(t *testing.T) {
 	NewBackup(p).Error("/a", err)
 	if got, want := out.String(), "error: /a: set the owner; set the mode\nerror: set the owner; set the mode\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// What a name holds does not reach the terminal as it is, and what was added to it stays outside of the quotes.
+func TestNamesArePrintable(t *testing.T) {
+	var out bytes.Buffer
+	p := New(Options{Stdout: &out, Stderr: &out, Verbose: 2})
+	const name = "\x1b[31mred\xff\né"
+	b, r := NewBackup(p), NewRestore(p)
+	b.Error("/"+name, errors.New("open "+name+": permission denied"))
+	b.Done(archive.Item{Dir: "/", Name: name, Type: snapshot.File, Change: archive.New})
+	b.Done(archive.Item{Dir: "/", Name: name, Type: snapshot.File, Change: archive.Unmodified})
+	b.Done(archive.Item{Dir: "/", Name: name, Type: snapshot.Dir, Change: archive.New})
+	r.Done(restore.Item{Path: "/" + name, Type: snapshot.File, Action: restore.Restored, SizeBytes: 8})
+	for line := range strings.Lines(out.String()) {
+		if strings.ContainsAny(strings.TrimSuffix(line, "\n"), "\x1b\xff\n") {
+			t.Errorf("%q", line)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 5 {
+		t.Errorf("%d lines:\n%s", n, out.String())
+	}
+	if want := `"/\x1b[31mred\xff\né" with size 8 B`; !strings.Contains(out.String(), want) {
+		t.Errorf("%s\nhas no %s", out.String(), want)
 	}
 }

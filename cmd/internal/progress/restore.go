@@ -76,10 +76,11 @@ func (r *Restore) Done(it restore.Item) {
 		r.p.Message(restoreItem{"verbose_status", action, name, it.SizeBytes})
 		return
 	}
+	name = Printable(name)
 	if it.Type == snapshot.File {
 		name += " with size " + Bytes(it.SizeBytes)
 	}
-	r.p.Detail(2, "%-9s %s", action, Printable(name))
+	r.p.Detail(2, "%-9s %s", action, name)
 }
 
 // Error implements restore.Reporter.

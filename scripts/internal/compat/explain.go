@@ -79,6 +79,7 @@ var Differences = []Difference{
 	{"full", "", "a command that only prints ends with 1 when its output cannot be written (restic 0.14: 0 for most)"},
 	{"parent", "backup", "without a snapshot of all its paths the parent is the newest one that has most of them, so that a path that is added does not make all be read again"},
 	{"compression", "", "data is compressed by another library, so that sizes in the repository differ a little"},
+	{"progress without a terminal", "all commands", "long work whose output is no terminal tells its progress in a line after 10 s, 20 s and so on, less often as it goes on (restic: only with `PROGRESS_FPS`); `--quiet` is without"},
 	{"missing source", "backup", "a source that is not there makes exit code 3 also when there are others (restic 0.18: 0)"},
 	{"dry ID", "backup", "`--dry-run --json` tells no ID of a snapshot, for there is none"},
 	{"items", "backup", "`-vv` names files by their paths on disk, restic by those in the snapshot"},
