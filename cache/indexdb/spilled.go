@@ -56,6 +56,9 @@ func (s *spiller) open() *spill.File {
 	return s.file
 }
 
+// wants reports whether a run of n entries is to lie on disk.
+func (s *spiller) wants(n int) bool { return n > s.most && s.open() != nil }
+
 // fail has everything stay in RAM from now on.
 func (s *spiller) fail(err error) {
 	s.mu.Lock()

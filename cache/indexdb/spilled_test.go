@@ -94,12 +94,17 @@ func TestSpilledIsMasked(t *testing.T) {
 func TestSpilledDamage(t *testing.T) {
 	for name, damage := range map[string]func(*os.File) error{
 		"a flipped bit": func(f *os.File) error {
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
 			var b [1]byte
-			if _, err := f.ReadAt(b[:], 5000); err != nil {
+			at := info.Size() - 5 // in the run that was written last, so in use
+			if _, err := f.ReadAt(b[:], at); err != nil {
 				return err
 			}
 			b[0] ^= 1
-			_, err := f.WriteAt(b[:], 5000)
+			_, err = f.WriteAt(b[:], at)
 			return err
 		},
 		"truncated": func(f *os.File) error { return f.Truncate(3000) },
@@ -166,5 +171,36 @@ func TestSpilledFullDisk(t *testing.T) {
 	indextest.CheckAbsent(t, d, indextest.Entries(99, 200))
 	if n := lines(logged()); n != 1 || !strings.Contains(logged(), "no space left") {
 		t.Errorf("%d lines were logged:\n%s", n, logged())
+	}
+}
+
+// Of a run that has several index files some are removed: the packs of the others get other numbers.
+func TestKeep(t *testing.T) {
+	for name, tune := range map[string]func(*DB){"on disk": spillAll, "in RAM": func(*DB) {}} {
+		t.Run(name, func(t *testing.T) {
+			checkNothingLeft(t)
+			src := spilledSource()
+			d := openTest(t, filepath.Join(t.TempDir(), "index"), src, func(d *DB) {
+				tune(d)
+				d.worthBuilding = func(Stats) bool { return false }
+			})
+			several := 0
+			for _, r := range d.core.state.Load().runs {
+				if len(r.files) > 1 {
+					several++
+					src.Remove(r.files[0].ID)
+				}
+			}
+			if several == 0 {
+				t.Fatal("no run has several index files")
+			}
+			if err := d.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			indextest.Check(t, d, src)
+			if n := d.Stats().DeltaFiles; n != 12-several {
+				t.Errorf("%d index files", n)
+			}
+		})
 	}
 }
