@@ -1,9 +1,11 @@
 package indexdb
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -172,6 +174,50 @@ func TestSpilledFullDisk(t *testing.T) {
 	if n := lines(logged()); n != 1 || !strings.Contains(logged(), "no space left") {
 		t.Errorf("%d lines were logged:\n%s", n, logged())
 	}
+}
+
+// A lookup may meet damage before the refresh that is under way does. Then this has to begin anew all the same.
+func TestSpilledDamageTwice(t *testing.T) {
+	checkNothingLeft(t)
+	dir, src := filepath.Join(t.TempDir(), "index"), spilledSource()
+	d := openTest(t, dir, src, func(d *DB) {
+		spillAll(d)
+		d.worthBuilding = func(Stats) bool { return false }
+	})
+	var once sync.Once
+	src.Add(indextest.Entries(20, 50))
+	src.OnLoad(func(blob.ID) {
+		once.Do(func() {
+			if err := nameless(t, dir).Truncate(0); err != nil {
+				t.Error(err)
+			}
+			d.core.spill.unreadable(errors.New("a lookup came first"))
+		})
+	})
+	if err := d.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	indextest.Check(t, d, src)
+}
+
+// What is on disk when that gets full stays in use.
+func TestSpilledUnwritable(t *testing.T) {
+	checkNothingLeft(t)
+	src := spilledSource()
+	d := openTest(t, filepath.Join(t.TempDir(), "index"), src, func(d *DB) {
+		spillAll(d)
+		d.worthBuilding = func(Stats) bool { return false }
+	})
+	before := src.Loads()
+	d.core.spill.unwritable(unix.ENOSPC)
+	src.Add(indextest.Entries(20, 50))
+	if err := d.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := src.Loads() - before; n != 1 {
+		t.Errorf("%d index files were read for one new one", n)
+	}
+	indextest.Check(t, d, src)
 }
 
 // Of a run that has several index files some are removed: the packs of the others get other numbers.
