@@ -115,7 +115,7 @@ func (d *DB) adopt(ctx context.Context, gen *generation) {
 // noteDamage has replaced what a build found damaged: the generation, or what was spilled.
 func (d *DB) noteDamage(ctx context.Context, err error, gen *generation) error {
 	if isSpilled(err) {
-		d.core.spill.fail(err)
+		d.core.spill.unreadable(err)
 		return errors.Join(err, d.core.refresh(ctx, d.choose))
 	}
 	if gen != nil && errors.Is(err, errCorrupt) && gen.bad.CompareAndSwap(false, true) {

@@ -34,9 +34,9 @@ type Stats struct {
 	GenerationEntries int64  // with the dead ones
 	DeadEntries       int64  // of index files that vanished since
 
-	DeltaEntries int64 // in RAM
+	DeltaEntries int64 // of index files that are in no generation
 	DeltaFiles   int
-	DeltaBytes   int64
+	DeltaBytes   int64 // in RAM
 
 	Building bool // the next generation is being built
 }
@@ -147,14 +147,14 @@ func (c *core) refresh(ctx context.Context, choose func(*state) *generation) err
 // freeAtOnceBytes of garbage are worth a collection, which takes some 10 ms.
 const freeAtOnceBytes = 32 << 20
 
-// update makes the state from the generation, what is in RAM and the index files that are
+// update makes the state from the generation, the runs and the index files that are
 // missing. It needs busy and takes over the generation when it succeeds.
 func (c *core) update(ctx context.Context, gen *generation) error {
 	const attempts = 5
 	for i := 1; ; i++ {
 		err := c.tryUpdate(ctx, gen)
-		if isSpilled(err) && !c.spill.isBroken() {
-			c.spill.fail(err)
+		if isSpilled(err) && i < attempts { // a lookup may have met it meanwhile, too
+			c.spill.unreadable(err)
 			continue
 		}
 		// An index file that was listed and is gone: somebody prunes just now.
@@ -198,7 +198,7 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 	known := len(missing)
 	m := &masker{keys: c.keys}
 	for _, r := range old.runs {
-		if r.spilled != nil && c.spill.isBroken() {
+		if r.spilled != nil && c.spill.isUnreadable() {
 			continue // its index files are read again
 		}
 		// missing has what is listed and not in the generation, so this drops both kinds.

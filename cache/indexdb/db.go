@@ -217,7 +217,7 @@ func (d *DB) wake() {
 // heal returns nil when the lookup that failed with err is to be tried again.
 func (d *DB) heal(err error) error {
 	if isSpilled(err) {
-		d.core.spill.fail(err)
+		d.core.spill.unreadable(err)
 		answer := make(chan error, 1)
 		select {
 		case d.unspilled <- answer:

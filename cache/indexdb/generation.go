@@ -106,12 +106,14 @@ func openGeneration(dir string, k *keys, m *meta, tableEntries int64, log *slog.
 	}
 	g := &generation{meta: m, closed: make(chan struct{}), healed: make(chan struct{})}
 	g.table.mostEntries = tableEntries
-	g.trim.dir = path
 	if g.packs, err = openPacks(filepath.Join(path, packsName), seal, m.Packs); err != nil {
 		return nil, err
 	}
 	o := badgerOptions(path).WithReadOnly(true).WithLogger(badgerLog{log})
-	g.db, err = badger.OpenManaged(o)
+	err = g.trim.watch(m.Name, func() (err error) {
+		g.db, err = badger.OpenManaged(o)
+		return err
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: open %s: %w", errCorrupt, m.Name, err), g.packs.close())
 	}

@@ -187,19 +187,23 @@ func insertionSort(p []entry) {
 	}
 }
 
-// merge makes one run of several.
+// merge makes one run of several, and has it on disk when it is large.
 func (s *spiller) merge(m *masker, runs []*run) (*run, error) {
-	if len(runs) == 1 {
+	if len(runs) == 1 && (runs[0].spilled != nil || !s.wants(runs[0].len())) {
 		return runs[0], nil
 	}
 	out := &run{}
 	parts := make([][]entry, len(runs))
 	bases := make([]uint32, len(runs))
-	n, onDisk := 0, false
+	var onDisk []*run
+	var onDiskBases []uint32
+	n := 0
 	for i, r := range runs {
 		n += r.len()
-		onDisk = onDisk || r.spilled != nil
 		parts[i], bases[i] = r.entries, uint32(len(out.packs))
+		if r.spilled != nil {
+			onDisk, onDiskBases = append(onDisk, r), append(onDiskBases, bases[i])
+		}
 		files := uint32(len(out.files))
 		for _, p := range r.packs {
 			out.packs = append(out.packs, packRow{p.id, p.file + files})
@@ -207,12 +211,14 @@ func (s *spiller) merge(m *masker, runs []*run) (*run, error) {
 		out.files = append(out.files, r.files...)
 	}
 	out.packs, out.files = slices.Clip(out.packs), slices.Clip(out.files)
-	if !onDisk && (n <= s.most || s.open() == nil) {
-		out.sorted = sortEntries(parts, bases)
+	// Those in RAM may be thousands, of a few entries each, and become one first.
+	inRAM := &run{sorted: sortEntries(parts, bases)}
+	if len(onDisk) == 0 && !s.wants(n) {
+		out.sorted = inRAM.sorted
 		return out, nil
 	}
 	return out, s.fill(out, m, n, func(fn func(*entry) error) error {
-		all, err := cursorsOf(m, runs, bases)
+		all, err := cursorsOf(m, append(onDisk, inRAM), append(onDiskBases, 0))
 		if err != nil {
 			return err
 		}

@@ -32,16 +32,17 @@ type spiller struct {
 	most int    // spillEntries; tests replace it
 	log  *slog.Logger
 
-	mu     sync.Mutex // guards the rest
-	file   *spill.File
-	broken bool // all that is new stays in RAM, too
+	mu   sync.Mutex // guards the rest
+	file *spill.File
+	full bool // nothing more is written: all that is new stays in RAM
+	bad  bool // what was written is not read any more, either
 }
 
-// open returns the file, nil when there is none.
+// open returns the file to write to, nil when there is none.
 func (s *spiller) open() *spill.File {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.dir == "" || s.broken {
+	if s.dir == "" || s.full {
 		return nil
 	}
 	if s.file == nil {
@@ -50,38 +51,51 @@ func (s *spiller) open() *spill.File {
 			s.file, err = spill.Create(s.dir)
 		}
 		if err != nil {
-			s.failed(err)
+			s.stop(err)
 		}
 	}
 	return s.file
 }
 
-// fail has everything stay in RAM from now on.
-func (s *spiller) fail(err error) {
+// wants reports whether a run of n entries is to lie on disk.
+func (s *spiller) wants(n int) bool { return n > s.most && s.open() != nil }
+
+// unwritable has everything that is new stay in RAM from now on.
+func (s *spiller) unwritable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed(err)
+	s.stop(err)
 }
 
-// failed needs mu.
-func (s *spiller) failed(err error) {
-	if !s.broken {
-		s.broken = true
+// stop needs mu.
+func (s *spiller) stop(err error) {
+	if !s.full {
+		s.full = true
 		s.log.Warn("new index files stay in memory: the cache directory is of no use for them", "error", err)
 	}
 }
 
-// isBroken reports whether fail was called.
-func (s *spiller) isBroken() bool {
+// unreadable has everything be read again and stay in RAM from now on.
+func (s *spiller) unreadable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.broken
+	if !s.bad {
+		s.full, s.bad = true, true
+		s.log.Warn("what lies of the index in the cache directory cannot be read; reading the repository's index instead", "error", err)
+	}
+}
+
+// isUnreadable reports whether unreadable was called.
+func (s *spiller) isUnreadable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bad
 }
 
 func (s *spiller) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.broken = true; s.file != nil {
+	if s.full, s.bad = true, true; s.file != nil {
 		_ = s.file.Close() // nobody needs what is in it
 	}
 }
@@ -207,7 +221,7 @@ func (s *spiller) fill(r *run, m *masker, n int, each func(func(*entry) error) e
 			if r.spilled, err = s.store(m, file, n, each); err == nil || isSpilled(err) {
 				return err
 			}
-			s.fail(fmt.Errorf("write %d entries: %w", n, err))
+			s.unwritable(fmt.Errorf("write %d entries: %w", n, err))
 		}
 	}
 	r.sorted = newSorted(n)

@@ -1,9 +1,11 @@
 package indexdb
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -94,12 +96,17 @@ func TestSpilledIsMasked(t *testing.T) {
 func TestSpilledDamage(t *testing.T) {
 	for name, damage := range map[string]func(*os.File) error{
 		"a flipped bit": func(f *os.File) error {
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
 			var b [1]byte
-			if _, err := f.ReadAt(b[:], 5000); err != nil {
+			at := info.Size() - 5 // in the run that was written last, so in use
+			if _, err := f.ReadAt(b[:], at); err != nil {
 				return err
 			}
 			b[0] ^= 1
-			_, err := f.WriteAt(b[:], 5000)
+			_, err = f.WriteAt(b[:], at)
 			return err
 		},
 		"truncated": func(f *os.File) error { return f.Truncate(3000) },
@@ -120,8 +127,8 @@ func TestSpilledDamage(t *testing.T) {
 			{"build", func(t *testing.T, d *DB, src *indextest.Source) {
 				d.building.Store(false)
 				err := d.build(t.Context())
-				if err == nil {
-					t.Error("built from what is damaged")
+				if !isSpilled(err) || d.core.stats().DeltaBytes < 32*6000 {
+					t.Errorf("built from what is damaged: %v, and %d bytes are in RAM then", err, d.core.stats().DeltaBytes)
 				}
 			}},
 		} {
@@ -166,5 +173,80 @@ func TestSpilledFullDisk(t *testing.T) {
 	indextest.CheckAbsent(t, d, indextest.Entries(99, 200))
 	if n := lines(logged()); n != 1 || !strings.Contains(logged(), "no space left") {
 		t.Errorf("%d lines were logged:\n%s", n, logged())
+	}
+}
+
+// A lookup may meet damage before the refresh that is under way does. Then this has to begin anew all the same.
+func TestSpilledDamageTwice(t *testing.T) {
+	checkNothingLeft(t)
+	dir, src := filepath.Join(t.TempDir(), "index"), spilledSource()
+	d := openTest(t, dir, src, func(d *DB) {
+		spillAll(d)
+		d.worthBuilding = func(Stats) bool { return false }
+	})
+	var once sync.Once
+	src.Add(indextest.Entries(20, 50))
+	src.OnLoad(func(blob.ID) {
+		once.Do(func() {
+			if err := nameless(t, dir).Truncate(0); err != nil {
+				t.Error(err)
+			}
+			d.core.spill.unreadable(errors.New("a lookup came first"))
+		})
+	})
+	if err := d.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	indextest.Check(t, d, src)
+}
+
+// What is on disk when that gets full stays in use.
+func TestSpilledUnwritable(t *testing.T) {
+	checkNothingLeft(t)
+	src := spilledSource()
+	d := openTest(t, filepath.Join(t.TempDir(), "index"), src, func(d *DB) {
+		spillAll(d)
+		d.worthBuilding = func(Stats) bool { return false }
+	})
+	before := src.Loads()
+	d.core.spill.unwritable(unix.ENOSPC)
+	src.Add(indextest.Entries(20, 50))
+	if err := d.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := src.Loads() - before; n != 1 {
+		t.Errorf("%d index files were read for one new one", n)
+	}
+	indextest.Check(t, d, src)
+}
+
+// Of a run that has several index files some are removed: the packs of the others get other numbers.
+func TestKeep(t *testing.T) {
+	for name, tune := range map[string]func(*DB){"on disk": spillAll, "in RAM": func(*DB) {}} {
+		t.Run(name, func(t *testing.T) {
+			checkNothingLeft(t)
+			src := spilledSource()
+			d := openTest(t, filepath.Join(t.TempDir(), "index"), src, func(d *DB) {
+				tune(d)
+				d.worthBuilding = func(Stats) bool { return false }
+			})
+			several := 0
+			for _, r := range d.core.state.Load().runs {
+				if len(r.files) > 1 {
+					several++
+					src.Remove(r.files[0].ID)
+				}
+			}
+			if several == 0 {
+				t.Fatal("no run has several index files")
+			}
+			if err := d.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			indextest.Check(t, d, src)
+			if n := d.Stats().DeltaFiles; n != 12-several {
+				t.Errorf("%d index files", n)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,10 +25,32 @@ const (
 
 // trimmer is that of one open generation.
 type trimmer struct {
-	dir     string
 	lookups atomic.Int64
-	once    sync.Once
-	tables  [][2]uintptr // address and length of each mapping
+	tables  []mapping
+}
+
+// mapping is where a table lies in memory.
+type mapping struct{ address, sizeBytes uintptr }
+
+// opening is held while a generation is opened.
+var opening sync.Mutex
+
+// watch notes which tables of the generation of that name open maps. This process may have the same generation open already, and
+// close that one first; then its addresses become those of something else, which a trim would fill with zeros. So only what is new
+// counts, and generations are opened one at a time.
+func (t *trimmer) watch(name string, open func() error) error {
+	opening.Lock()
+	defer opening.Unlock()
+	before, err := mappings(name)
+	if openErr := open(); openErr != nil || err != nil {
+		return openErr
+	}
+	after, err := mappings(name)
+	if err != nil {
+		return nil
+	}
+	t.tables = slices.DeleteFunc(after, func(m mapping) bool { return slices.Contains(before, m) })
+	return nil
 }
 
 // looked counts a lookup, and trims when it is time. The generation has to stay open meanwhile.
@@ -40,31 +63,32 @@ func (t *trimmer) looked() {
 // trim takes all pages out of the process's memory, also those that others read just now: they only find them again. The
 // generation has to stay open meanwhile, or the addresses would be those of something else.
 func (t *trimmer) trim() {
-	t.once.Do(func() { t.tables = mappings(t.dir) })
 	for _, m := range t.tables {
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m[0], m[1], unix.MADV_DONTNEED)
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.address, m.sizeBytes, unix.MADV_DONTNEED)
 	}
 }
 
-// mappings are those of the tables below a directory.
-func mappings(dir string) (found [][2]uintptr) {
+// mappings are those of the tables of all open generations of that name. Where these lie is not asked: the system tells
+// it without the symlinks that led us there.
+func mappings(name string) (found []mapping, err error) {
 	f, err := os.Open("/proc/self/maps")
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		line := lines.Text()
-		at := strings.Index(line, dir+"/")
-		if at < 0 || !strings.HasSuffix(strings.TrimSuffix(line[at:], " (deleted)"), ".sst") {
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		line := strings.TrimSuffix(lines.Text(), " (deleted)")
+		if !strings.Contains(line, "/"+name+"/") || !strings.HasSuffix(line, ".sst") {
 			continue
 		}
 		var from, to uintptr
-		if n, _ := fmt.Sscanf(line, "%x-%x ", &from, &to); n == 2 {
-			found = append(found, [2]uintptr{from, to - from})
+		if _, err := fmt.Sscanf(line, "%x-%x ", &from, &to); err != nil {
+			return nil, err
 		}
+		found = append(found, mapping{from, to - from})
 	}
-	return found
+	return found, lines.Err()
 }
 
 // mappedBytes is how much of files is in the process's memory; 0 when that cannot be told.

@@ -149,7 +149,7 @@ func (t target) create() (*os.File, error) {
 		if err = likeOld(f, t.old); err == nil {
 			return f, nil
 		}
-		if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+		if err := errors.Join(os.Remove(f.Name()), f.Close()); err != nil { // in this order: the name is ours while it is locked
 			return nil, err
 		}
 	}

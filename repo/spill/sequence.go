@@ -26,12 +26,11 @@ func (f *File) Write(recordBytes, most int) *Writer {
 	}
 	perPage := pageBytes / recordBytes
 	pages := (most + perPage - 1) / perPage
-	offset := f.end.Add(int64(pages)*pageBytes) - int64(pages)*pageBytes
-	return &Writer{
-		run: &Run{file: f, offset: offset, recordBytes: recordBytes, pages: make([]page, 0, pages)},
-		buf: make([]byte, 0, together*pageBytes),
-		off: offset,
-	}
+	sizeBytes := int64(pages) * pageBytes
+	offset := f.end.Add(sizeBytes) - sizeBytes
+	run := &Run{file: f, offset: offset, recordBytes: recordBytes, pages: make([]page, 0, pages)}
+	runtime.AddCleanup(run, extent.free, extent{f, offset, sizeBytes}) // also of a run that is given up, since the disk is full
+	return &Writer{run: run, buf: make([]byte, 0, together*pageBytes), off: offset}
 }
 
 // Add adds a record, whose key is not less than the one before.
@@ -72,7 +71,6 @@ func (w *Writer) Finish() (*Run, error) {
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
-	runtime.AddCleanup(w.run, extent.free, extent{w.run.file, w.run.offset, int64(cap(w.run.pages)) * pageBytes})
 	return w.run, nil
 }
 
