@@ -86,7 +86,7 @@ func newCore(src Source, k *keys, dir string, o Options) *core {
 	if c.passOver == nil {
 		c.passOver = func(blob.ID, error) bool { return false }
 	}
-	c.spill = spiller{dir: dir, most: spillEntries, log: c.log}
+	c.spill = spiller{dir: dir, most: spillEntries, free: freeBytes, log: c.log}
 	c.state.Store(&state{})
 	return c
 }
@@ -315,7 +315,11 @@ func (c *core) places(h blob.Handle, fn func(blob.Location) bool) error {
 	if !ok {
 		return nil
 	}
-	return c.with(func(st *state) error { return st.places(&m, key, fn) })
+	err := c.with(func(st *state) error { return st.places(&m, key, fn) })
+	if isSpilled(err) && c.state.Load() == nil {
+		return ErrClosed // and so is what was spilled
+	}
+	return err
 }
 
 // with calls fn with the state, whose generation stays open during the call.

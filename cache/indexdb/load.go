@@ -52,7 +52,7 @@ func (c *core) load(ctx context.Context, files []blob.ID) (runs []*run, left []b
 			mu.Lock()
 			runs = append(runs, r)
 			var many []*run
-			if inRAM += r.len(); inRAM > c.spill.most && c.spill.open() != nil {
+			if inRAM += r.len(); c.spill.wants(inRAM) {
 				runs, many = divide(runs)
 				inRAM = 0
 			}

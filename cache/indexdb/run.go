@@ -232,7 +232,8 @@ const maxRuns = 8
 // compact merges the smallest runs until there are at most maxRuns. Runs that are merged are
 // set to nil in the slice given, so that they can be freed one by one.
 func (s *spiller) compact(m *masker, runs []*run) ([]*run, error) {
-	if len(runs) <= maxRuns {
+	onDisk, _ := divide(runs)
+	if len(runs) <= maxRuns || len(onDisk) > 0 && !s.wants(s.most+1) { // more runs cost time, and what is on disk has no place in RAM
 		return runs, nil
 	}
 	slices.SortFunc(runs, func(a, b *run) int { return b.len() - a.len() })

@@ -99,7 +99,7 @@ func TestFind(t *testing.T) {
 func TestRunKeepAndMerge(t *testing.T) {
 	for name, most := range map[string]int{"RAM": 1 << 20, "larger ones on disk": 300, "disk": 0} {
 		t.Run(name, func(t *testing.T) {
-			s := &spiller{dir: t.TempDir(), most: most, log: slog.New(slog.DiscardHandler)}
+			s := &spiller{dir: t.TempDir(), most: most, free: freeBytes, log: slog.New(slog.DiscardHandler)}
 			defer s.close()
 			testKeepAndMerge(t, s)
 			if used := s.file != nil; used != (most < 1000) {

@@ -29,20 +29,23 @@ func isSpilled(err error) bool {
 // spiller makes the file. Its methods may be called in parallel.
 type spiller struct {
 	dir  string // "": all stays in RAM
-	most int    // spillEntries; tests replace it
+	most int    // spillEntries; tests replace it, and free
+	free func(dir string) (int64, error)
 	log  *slog.Logger
 
 	mu   sync.Mutex // guards the rest
 	file *spill.File
-	full bool // nothing more is written: all that is new stays in RAM
-	bad  bool // what was written is not read any more, either
+	sum  int64 // entries written
+	full bool  // nothing more is written: all that is new stays in RAM
+	bad  bool  // what was written is not read any more, either
 }
 
-// open returns the file to write to, nil when there is none.
-func (s *spiller) open() *spill.File {
+// open returns the file to write a run of n entries to. It is nil when they are to stay in RAM: they are few, or the disk is
+// of no use, or they would take the space that the next generation needs.
+func (s *spiller) open(n int) *spill.File {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.dir == "" || s.full {
+	if n <= s.most || s.dir == "" || s.full {
 		return nil
 	}
 	if s.file == nil {
@@ -52,13 +55,28 @@ func (s *spiller) open() *spill.File {
 		}
 		if err != nil {
 			s.stop(err)
+			return nil
 		}
 	}
+	const reserve = 16 << 20 // as in checkSpace
+	need := int64(n)*entryBytes + (s.sum+int64(n))*entryBytes*9/8 + reserve
+	if free, err := s.free(s.dir); err != nil {
+		s.stop(fmt.Errorf("ask for free space: %w", err))
+		return nil
+	} else if free < need {
+		s.stop(fmt.Errorf("%s has %d MiB free, %d are needed", s.dir, free>>20, need>>20))
+		return nil
+	}
+	s.sum += int64(n)
 	return s.file
 }
 
-// wants reports whether a run of n entries is to lie on disk.
-func (s *spiller) wants(n int) bool { return n > s.most && s.open() != nil }
+// wants reports whether a run of n entries is to lie on disk, if there is room.
+func (s *spiller) wants(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return n > s.most && s.dir != "" && !s.full
+}
 
 // unwritable has everything that is new stay in RAM from now on.
 func (s *spiller) unwritable(err error) {
@@ -215,14 +233,12 @@ func (s *spiller) store(m *masker, file *spill.File, n int, each func(func(*entr
 
 // fill gives r, which has packs and files, its n entries: those that each gives in order. Many go to disk. each may be called twice.
 func (s *spiller) fill(r *run, m *masker, n int, each func(func(*entry) error) error) error {
-	if n > s.most {
-		if file := s.open(); file != nil {
-			var err error
-			if r.spilled, err = s.store(m, file, n, each); err == nil || isSpilled(err) {
-				return err
-			}
-			s.unwritable(fmt.Errorf("write %d entries: %w", n, err))
+	if file := s.open(n); file != nil {
+		var err error
+		if r.spilled, err = s.store(m, file, n, each); err == nil || isSpilled(err) {
+			return err
 		}
+		s.unwritable(fmt.Errorf("write %d entries: %w", n, err))
 	}
 	r.sorted = newSorted(n)
 	i := 0

@@ -154,15 +154,25 @@ func TestSpilledDamage(t *testing.T) {
 	}
 }
 
-// A full disk is no reason to stop.
+// A full disk is no reason to stop, whether it is told before or met.
 func TestSpilledFullDisk(t *testing.T) {
+	t.Run("told", func(t *testing.T) { testFullDisk(t, spillAll, "needed") })
+	t.Run("met", func(t *testing.T) {
+		testFullDisk(t, func(d *DB) {
+			spillAll(d)
+			d.core.spill.free = func(string) (int64, error) { return 1 << 40, nil }
+		}, "no space left")
+	})
+}
+
+func testFullDisk(t *testing.T, tune func(*DB), says string) {
 	checkNothingLeft(t)
 	dir, src := t.TempDir(), spilledSource()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
 		t.Fatal(err)
 	}
 	log, logged := logTo()
-	d := openLogged(t, filepath.Join(dir, "index"), src, spillAll, log)
+	d := openLogged(t, filepath.Join(dir, "index"), src, tune, log)
 	t.Cleanup(func() {
 		d.Close()
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
@@ -171,7 +181,7 @@ func TestSpilledFullDisk(t *testing.T) {
 	})
 	indextest.Check(t, d, src)
 	indextest.CheckAbsent(t, d, indextest.Entries(99, 200))
-	if n := lines(logged()); n != 1 || !strings.Contains(logged(), "no space left") {
+	if n := lines(logged()); n != 1 || !strings.Contains(logged(), says) {
 		t.Errorf("%d lines were logged:\n%s", n, logged())
 	}
 }
@@ -216,6 +226,16 @@ func TestSpilledUnwritable(t *testing.T) {
 	}
 	if n := src.Loads() - before; n != 1 {
 		t.Errorf("%d index files were read for one new one", n)
+	}
+	for i := range uint64(10) { // more runs than are wanted: those on disk stay there
+		src.Add(indextest.Entries(30+i, 50))
+		if err := d.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	onDisk, _ := divide(d.core.state.Load().runs)
+	if len(onDisk) == 0 {
+		t.Error("what was on disk was taken into RAM")
 	}
 	indextest.Check(t, d, src)
 }
