@@ -55,7 +55,7 @@ type claim [spill.KeyBytes]byte
 
 // shard is a part of the set.
 type shard struct {
-	mu     sync.Mutex // guards the rest
+	mu     sync.Mutex // guards the rest; held while a page is read and runs are written, by one caller in sixteen at a time
 	recent map[claim]struct{}
 	older  *older // nil while all are in memory
 	buf    claim
