@@ -59,7 +59,7 @@ func buildTables(in *bufio.Reader) (*order, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create badger: %w", err)
 	}
-	if err := copyBuckets(db, in, o.Buckets); err != nil {
+	if err := copyBuckets(db, in, &o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	if err := db.Close(); err != nil {
@@ -75,7 +75,8 @@ func builderOptions(o *order) badger.Options {
 
 // copyBuckets streams the buckets into tables. When the parent dies the input ends without its
 // mark.
-func copyBuckets(db *badger.DB, in *bufio.Reader, buckets uint64) error {
+func copyBuckets(db *badger.DB, in *bufio.Reader, o *order) error {
+	buckets := o.Buckets
 	w := db.NewStreamWriter()
 	defer w.Cancel()
 	if err := w.Prepare(); err != nil {
@@ -105,6 +106,9 @@ func copyBuckets(db *badger.DB, in *bufio.Reader, buckets uint64) error {
 			}
 			batch.Reset()
 		}
+		if no%trimBuckets == trimBuckets-1 {
+			trimWritten(o.Dir)
+		}
 	}
 	if _, err := io.ReadFull(in, head[:]); err != nil {
 		return fmt.Errorf("read end of buckets: %w", err)
@@ -116,6 +120,17 @@ func copyBuckets(db *badger.DB, in *bufio.Reader, buckets uint64) error {
 		return fmt.Errorf("flush badger: %w", err)
 	}
 	return nil
+}
+
+// trimBuckets is after how many buckets, some 6 MiB, the tables written so far are taken out of the child's memory.
+const trimBuckets = 1 << 14
+
+// trimWritten does so. Badger maps each table when it makes it, until it is closed: while buckets are copied no address
+// becomes that of something else, and what was written stays in the system's cache of pages.
+func trimWritten(dir string) {
+	if tables, err := mappings(filepath.Base(dir)); err == nil {
+		(&trimmer{tables: tables}).trim()
+	}
 }
 
 // finish leaves only the files that a read-only database needs and makes them durable.

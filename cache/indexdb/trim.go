@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Badger maps its tables into memory. Each page that was read counts as memory of the process from then on, up to the size of the
+// Badger maps its tables into memory. Each page that was read or written counts as memory of the process from then on, up to the size of the
 // generation. A trimmer takes them out again: they stay in the system's cache of pages, and come back from there for a microsecond.
 const (
 	// trimEvery is after how many lookups memory is looked at. Linux maps 16 pages around the one that is read, so

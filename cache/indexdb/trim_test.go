@@ -2,6 +2,10 @@ package indexdb
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"vitrine/cache/indexdb/indextest"
 	"vitrine/repo/blob"
@@ -101,6 +107,58 @@ func TestTrimOwn(t *testing.T) {
 	for _, m := range first.trim.tables {
 		if slices.Contains(second.trim.tables, m) {
 			t.Errorf("both trim %x", m)
+		}
+	}
+}
+
+// What the child has written does not stay in its memory.
+func TestTrimWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "gen-000001-written")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const bucketBytes = 400
+	o := order{Dir: dir, Buckets: 4 * trimBuckets, TableBytes: 2 << 20}
+	var in bytes.Buffer
+	value := bytes.Repeat([]byte{bucketFormat}, bucketBytes)
+	for range o.Buckets {
+		in.Write(binary.LittleEndian.AppendUint32(nil, bucketBytes))
+		in.Write(value)
+	}
+	in.Write(binary.LittleEndian.AppendUint32(nil, endOfBuckets))
+	db, err := badger.OpenManaged(builderOptions(&o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := copyBuckets(db, bufio.NewReader(&in), &o); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := mappings(filepath.Base(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := int64(0)
+	for _, m := range tables {
+		written += int64(m.sizeBytes)
+	}
+	if n := residentBytes(t, dir); written < int64(o.Buckets)*bucketBytes || n > written/2 {
+		t.Errorf("%d bytes of %d that were written are in memory", n, written)
+	}
+	txn := db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	for no := range uint32(o.Buckets) {
+		item, err := txn.Get(binary.BigEndian.AppendUint32(nil, no))
+		if err != nil {
+			t.Fatal(no, err)
+		}
+		if err := item.Value(func(p []byte) error {
+			if !bytes.Equal(p, value) {
+				return fmt.Errorf("bucket %d: %x", no, p)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
