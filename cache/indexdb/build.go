@@ -130,11 +130,15 @@ func (d *DB) checkSpace(needBytes int64) error {
 	if err != nil {
 		return fmt.Errorf("ask for free space: %w", err)
 	}
-	if reserve := max(needBytes/4, 16<<20); free < needBytes+reserve {
-		return fmt.Errorf("%s has %d MiB free, %d are needed", d.dir, free>>20, (needBytes+reserve)>>20)
+	if need := withReserve(needBytes); free < need {
+		return fmt.Errorf("%s has %d MiB free, %d are needed", d.dir, free>>20, need>>20)
 	}
 	return nil
 }
+
+const minReserveBytes = 16 << 20
+
+func withReserve(needBytes int64) int64 { return needBytes + max(needBytes/4, minReserveBytes) }
 
 func freeBytes(dir string) (int64, error) {
 	var st unix.Statfs_t

@@ -28,6 +28,7 @@ func (f *File) Write(recordBytes, most int) *Writer {
 	pages := (most + perPage - 1) / perPage
 	sizeBytes := int64(pages) * pageBytes
 	offset := f.end.Add(sizeBytes) - sizeBytes
+	f.used.Add(sizeBytes)
 	run := &Run{file: f, offset: offset, recordBytes: recordBytes, pages: make([]page, 0, pages)}
 	runtime.AddCleanup(run, extent.free, extent{f, offset, sizeBytes}) // also of a run that is given up, since the disk is full
 	return &Writer{run: run, buf: make([]byte, 0, together*pageBytes), off: offset}

@@ -36,8 +36,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // File is a file without a name. Its methods may be called in parallel.
 type File struct {
-	f   *os.File
-	end atomic.Int64 // where the next run begins; what was freed before is a hole
+	f    *os.File
+	end  atomic.Int64 // where the next run begins; what was freed before is a hole
+	used atomic.Int64 // bytes of all runs but those that were freed
 }
 
 // Create makes a file without a name in a directory that exists. It goes away with Close, or with the process.
@@ -58,6 +59,9 @@ func Create(dir string) (*File, error) {
 
 // Close gives the file up with all its runs, which fail from then on.
 func (f *File) Close() error { return f.f.Close() }
+
+// UsedBytes is what the runs have for themselves that somebody holds, or that are being written.
+func (f *File) UsedBytes() int64 { return f.used.Load() }
 
 // Run is a sorted set of records, immutable. Its methods may be called in parallel. Its space on disk comes free after
 // nobody holds it any more.
@@ -89,6 +93,7 @@ type extent struct {
 
 // free gives the space back, as far as the file system can do that.
 func (e extent) free() {
+	e.file.used.Add(-e.sizeBytes)
 	conn, err := e.file.f.SyscallConn() // Fd would race with Close
 	if err != nil {
 		return
