@@ -112,14 +112,17 @@ func (d *DB) adopt(ctx context.Context, gen *generation) {
 	}
 }
 
-// noteDamage has replaced what a build found damaged: the generation, or what was spilled.
+// noteDamage has replaced what a build found damaged: the generation, or what was spilled. The caller holds build.lock.
 func (d *DB) noteDamage(ctx context.Context, err error, gen *generation) error {
 	if isSpilled(err) {
 		d.core.spill.unreadable(err)
 		return errors.Join(err, d.core.refresh(ctx, d.choose))
 	}
-	if gen != nil && errors.Is(err, errCorrupt) && gen.bad.CompareAndSwap(false, true) {
-		d.wake()
+	if gen != nil && errors.Is(err, errCorrupt) {
+		d.removeCurrent(gen.meta.Name) // discard cannot while build.lock is ours
+		if gen.bad.CompareAndSwap(false, true) {
+			d.wake()
+		}
 	}
 	return err
 }
