@@ -17,8 +17,10 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,18 +49,60 @@ func Create(dir string) (*File, error) {
 	if err == nil {
 		return &File{f: os.NewFile(uintptr(fd), filepath.Join(dir, "spill"))}, nil
 	}
-	f, err := os.CreateTemp(dir, "spill-") // file systems without O_TMPFILE: NFS, old ones of FUSE
+	return createNamed(dir)
+}
+
+// prefix is what a file is called that has a name, for a moment.
+const prefix = "spill-"
+
+// createNamed is Create for file systems without O_TMPFILE: NFS, old ones of FUSE.
+func createNamed(dir string) (*File, error) {
+	removeStale(dir)
+	f, err := os.CreateTemp(dir, prefix)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
+	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &File{f: f}, nil
 }
 
+// staleAfter is how old a name is that a process left when it was killed.
+const staleAfter = time.Hour
+
+// removeStale removes such names, of files that are empty. Somebody who was stopped in between for so long loses nothing: he would remove
+// the name next, and has the file open.
+func removeStale(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // CreateTemp tells
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && info.Size() == 0 && time.Since(info.ModTime()) > staleAfter {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // it costs a name
+		}
+	}
+}
+
 // Close gives the file up with all its runs, which fail from then on.
 func (f *File) Close() error { return f.f.Close() }
+
+// FreeBytes is how much may be written to the file system.
+func (f *File) FreeBytes() (free int64, err error) {
+	conn, err := f.f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var st unix.Statfs_t
+	if controlErr := conn.Control(func(fd uintptr) { err = unix.Fstatfs(int(fd), &st) }); controlErr != nil {
+		return 0, controlErr
+	}
+	return int64(st.Bavail) * int64(st.Frsize), err
+}
 
 // UsedBytes is what the runs have for themselves that somebody holds, or that are being written.
 func (f *File) UsedBytes() int64 { return f.used.Load() }
