@@ -64,7 +64,7 @@ func (o *restoreOptions) registerRestore(f *pflag.FlagSet) {
 	o.patternFlags.register(f)
 	f.StringVarP(&o.target, "target", "t", "", "the `directory` to restore into")
 	f.StringVar(&o.overwrite, "overwrite", "always", "what to do with files that are there: `when` is always, if-changed (size and time are believed), if-newer (in the snapshot) or never")
-	f.BoolVar(&o.delete, "delete", false, "remove what is in the target's directories and not in the snapshot; a directory that the snapshot has not is removed whole, with excluded files in it")
+	f.BoolVar(&o.delete, "delete", false, "remove what is in the target's directories and not in the snapshot, but sockets, which no snapshot has; a directory that the snapshot has not is removed whole, with excluded files in it")
 	f.BoolVar(&o.dryRun, "dry-run", false, "write nothing, only tell what would be written; with -vv each file")
 	f.BoolVar(&o.sparse, "sparse", false, "leave holes where files are zero")
 	f.BoolVar(&o.verify, "verify", false, "read all files again afterwards and compare them")
