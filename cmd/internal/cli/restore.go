@@ -49,6 +49,9 @@ A directory that is not empty gives way to a file only with --delete, and only w
 in it is excluded or a mount point. What was cut off by kill -9 leaves files named .vitrine-…
 beside those that it was writing; remove them when no restore runs.
 
+Whoever is not root owns what he restores, and files of others lose their set-user-ID and
+set-group-ID bits, as with cp -p.
+
 Exit codes: 0 all is restored, 1 something is not; each such file has been named.`,
 		Example: `  vitrine restore latest --target /tmp/restored
   vitrine restore latest:/home/anna --target /home/anna --overwrite if-changed

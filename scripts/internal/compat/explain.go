@@ -96,6 +96,8 @@ var Differences = []Difference{
 	{"migrate", "migrate", "an unknown migration is an error; the check before is silent"},
 	{"repair snapshots", "repair snapshots", "a snapshot whose root is lost is removed only with `--forget`"},
 	{"verify", "restore", "`--verify` compares also the files that `--overwrite never` or `if-newer` has kept"},
+	{"sockets", "restore", "`--delete` leaves sockets in directories that stay, for no snapshot has any"},
+	{"set-ID", "restore", "a file that cannot be given to its owner does not get its set-user-ID and set-group-ID bits"},
 	{"rewrite", "rewrite", "`--exclude` adds no summary to snapshots that have none (`--snapshot-summary` does)"},
 	{"stats", "stats", "`--mode debug` is in a form of its own, with `--json` too"},
 	{"tags", "tag", "`--remove` keeps the order of the other tags; `--set ''` takes all away, where restic changes nothing"},
