@@ -3,8 +3,11 @@ package repo_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -235,5 +238,63 @@ func TestLockLostDuringSave(t *testing.T) {
 	}
 	if asked != 6 {
 		t.Errorf("asked %d times, want 6", asked)
+	}
+}
+
+// What a scope remembers of its blobs is on disk when they are many, in a file that its end closes; and so does that of a dry run.
+func TestWriteClosesItsFile(t *testing.T) {
+	_, be := repotest.New(t, 2)
+	dir := t.TempDir()
+	o := repotest.Options()
+	o.Scratch = func(string) (string, error) { return dir, nil }
+	r, err := repo.Open(t.Context(), be, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	open := func() (n int) {
+		links, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range links {
+			if path, err := os.Readlink(link); err == nil && strings.HasPrefix(path, dir) {
+				n++
+			}
+		}
+		return n
+	}
+	// Sets of blobs are divided by their first byte; those of one part are enough for its file.
+	var plains [][]byte
+	for i := uint64(0); len(plains) < 10_000; i++ {
+		if p := binary.LittleEndian.AppendUint64(nil, i); blob.Hash(p)[0]%16 == 0 {
+			plains = append(plains, p)
+		}
+	}
+	saved := make([]repo.Saved, len(plains))
+	dry := r.NewDryWriter()
+	if err := dry.SaveBlobs(t.Context(), blob.Data, plains, saved); err != nil {
+		t.Fatal(err)
+	}
+	if n := open(); n != 1 {
+		t.Errorf("%d files are open during a dry run", n)
+	}
+	if dry.Close(); open() != 0 {
+		t.Error("a dry run leaves its file open")
+	}
+	err = r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
+		if err := w.SaveBlobs(ctx, blob.Data, plains, saved); err != nil {
+			return err
+		}
+		if n := open(); n != 1 {
+			t.Errorf("%d files are open during a scope", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := open(); n != 0 {
+		t.Errorf("the scope has left %d files open", n)
 	}
 }

@@ -112,14 +112,17 @@ func (d *DB) adopt(ctx context.Context, gen *generation) {
 	}
 }
 
-// noteDamage has replaced what a build found damaged: the generation, or what was spilled.
+// noteDamage has replaced what a build found damaged: the generation, or what was spilled. The caller holds build.lock.
 func (d *DB) noteDamage(ctx context.Context, err error, gen *generation) error {
 	if isSpilled(err) {
 		d.core.spill.unreadable(err)
 		return errors.Join(err, d.core.refresh(ctx, d.choose))
 	}
-	if gen != nil && errors.Is(err, errCorrupt) && gen.bad.CompareAndSwap(false, true) {
-		d.wake()
+	if gen != nil && errors.Is(err, errCorrupt) {
+		d.removeCurrent(gen.meta.Name) // discard cannot while build.lock is ours
+		if gen.bad.CompareAndSwap(false, true) {
+			d.wake()
+		}
 	}
 	return err
 }
@@ -130,11 +133,15 @@ func (d *DB) checkSpace(needBytes int64) error {
 	if err != nil {
 		return fmt.Errorf("ask for free space: %w", err)
 	}
-	if reserve := max(needBytes/4, 16<<20); free < needBytes+reserve {
-		return fmt.Errorf("%s has %d MiB free, %d are needed", d.dir, free>>20, (needBytes+reserve)>>20)
+	if need := withReserve(needBytes); free < need {
+		return fmt.Errorf("%s has %d MiB free, %d are needed", d.dir, free>>20, need>>20)
 	}
 	return nil
 }
+
+const minReserveBytes = 16 << 20
+
+func withReserve(needBytes int64) int64 { return needBytes + max(needBytes/4, minReserveBytes) }
 
 func freeBytes(dir string) (int64, error) {
 	var st unix.Statfs_t

@@ -56,10 +56,12 @@ func newComposer(k *keys, st *state) *composer {
 	return c
 }
 
-// needBytes is what the generation takes on disk, rounded up: Badger adds 5 %, and while it
-// writes 18 MiB of memory table and statistics, which are mostly holes.
-func (c *composer) needBytes() int64 {
-	return c.expect*entryBytes*9/8 + c.packs*(packRowBytes+1) + 8<<20
+// needBytes is what the generation takes on disk, rounded up.
+func (c *composer) needBytes() int64 { return generationBytes(c.expect, c.packs) }
+
+// generationBytes: Badger adds 5 %, and while it writes 18 MiB of memory table and statistics, which are mostly holes.
+func generationBytes(entries, packs int64) int64 {
+	return entries*entryBytes*9/8 + packs*(packRowBytes+1) + 8<<20
 }
 
 // tableBytes makes about 16 tables, so that neither memory of the builder (some tables at once)

@@ -187,6 +187,7 @@ func (c *core) tryUpdate(ctx context.Context, gen *generation) error {
 
 	old := c.state.Load()
 	next := &state{gen: gen}
+	c.spill.beside(gen)
 	if gen != nil {
 		next.dead, next.stats.DeadEntries = gen.deadFiles(listed)
 		for i, f := range gen.meta.Files {

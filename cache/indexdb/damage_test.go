@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"vitrine/cache/indexdb/indextest"
 	"vitrine/repo/blob"
@@ -285,5 +287,76 @@ func TestNothingPlainOnDisk(t *testing.T) {
 	}
 	for _, id := range src.Names() {
 		absent("index file", id)
+	}
+}
+
+// A lookup that meets damage has its answer while a generation is being built, however long that takes. The build then meets it, too,
+// and nobody else does.
+func TestDamageDuringBuild(t *testing.T) {
+	gen := damageSource()
+	spilled := spilledSource()
+	for _, tc := range []struct {
+		name   string
+		src    *indextest.Source
+		dir    func(t *testing.T) string
+		damage func(t *testing.T, dir string)
+	}{
+		{
+			"generation", gen,
+			func(t *testing.T) string { dir, _ := built(t, gen); return dir },
+			func(t *testing.T, dir string) {
+				tables, err := filepath.Glob(filepath.Join(dir, "gen-*", "*.sst"))
+				if err != nil || len(tables) == 0 {
+					t.Fatal(tables, err)
+				}
+				for _, path := range tables {
+					flip(t, path, 3000)
+				}
+			},
+		},
+		{
+			"spilled", spilled,
+			func(t *testing.T) string { return filepath.Join(t.TempDir(), "index") },
+			func(t *testing.T, dir string) {
+				if err := nameless(t, dir).Truncate(3000); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			checkNothingLeft(t)
+			dir := tc.dir(t)
+			building, goOn := make(chan struct{}), make(chan struct{})
+			var first, end sync.Once
+			d := openTest(t, dir, tc.src, func(d *DB) {
+				spillAll(d)
+				d.worthBuilding = func(Stats) bool { return d.notBefore.IsZero() }
+				d.freeBytes = func(string) (int64, error) {
+					first.Do(func() {
+						close(building)
+						<-goOn
+					})
+					return 1 << 40, nil
+				}
+			})
+			<-building
+			tc.damage(t, dir)
+			letBuild := func() { end.Do(func() { close(goOn) }) }
+			defer letBuild()
+			patience := time.AfterFunc(20*time.Second, func() {
+				t.Error("lookups wait for the build")
+				letBuild()
+			})
+			indextest.Check(t, d, tc.src)
+			indextest.CheckAbsent(t, d, indextest.Entries(99, 200))
+			patience.Stop()
+			letBuild()
+			waitFor(t, "end of the build", func() bool { return !d.Stats().Building })
+			if m, err := readCurrent(dir, d.core.keys); err != nil || m != nil && d.Stats().Generation != m.Name {
+				t.Errorf("%s is left to be used, %v", nameOf(m), err)
+			}
+			indextest.Check(t, d, tc.src)
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,9 +66,10 @@ type DB struct {
 	table   int64 // Options.TableEntries
 
 	kick      chan struct{}   // holds one token: maintenance has something to look at
-	unspilled chan chan error // asks maintenance to read index files again whose entries on disk cannot be read
+	damaged   chan struct{}   // holds one token: a lookup found the generation damaged
+	unspilled chan chan error // asks to read index files again whose entries on disk cannot be read
 	closing   chan struct{}   // closed by Close
-	done      chan struct{}   // closed when maintenance has ended
+	done      chan struct{}   // closed when the background work has ended
 	cancel    context.CancelFunc
 
 	avoid     string    // generation that is damaged; guarded by core.busy
@@ -105,6 +107,7 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		builder:       o.Builder,
 		table:         o.TableEntries,
 		kick:          make(chan struct{}, 1),
+		damaged:       make(chan struct{}, 1),
 		unspilled:     make(chan chan error),
 		closing:       make(chan struct{}),
 		done:          make(chan struct{}),
@@ -123,7 +126,7 @@ func open(ctx context.Context, dir string, secret [32]byte, src Source, o Option
 		return nil, err
 	}
 	ctx, d.cancel = context.WithCancel(ctx)
-	go d.maintain(ctx)
+	go d.background(ctx)
 	return d, nil
 }
 
@@ -233,7 +236,10 @@ func (d *DB) heal(err error) error {
 	gen := damage.gen
 	if gen.bad.CompareAndSwap(false, true) {
 		d.core.log.Warn("index cache is damaged; reading the repository's index instead", "error", err)
-		d.wake()
+		select {
+		case d.damaged <- struct{}{}:
+		default:
+		}
 	}
 	select {
 	case <-gen.healed:
@@ -298,6 +304,11 @@ func (d *DB) discard(name string) {
 		return
 	}
 	defer lock.Close()
+	d.removeCurrent(name)
+}
+
+// removeCurrent does that; it needs build.lock.
+func (d *DB) removeCurrent(name string) {
 	if m, err := readCurrent(d.dir, d.core.keys); err == nil && (m == nil || m.Name != name) {
 		return
 	}
@@ -320,10 +331,34 @@ func lockBuild(dir string) (*os.File, error) {
 	return flock(path, unix.LOCK_EX)
 }
 
-// maintain owns the background work: reading the repository when the generation turns out
-// damaged, and building the next generation.
-func (d *DB) maintain(ctx context.Context) {
+// background owns the background work, until Close or the end of ctx.
+func (d *DB) background(ctx context.Context) {
 	defer close(d.done)
+	mendCtx, stop := context.WithCancel(ctx)
+	var mending sync.WaitGroup
+	mending.Go(func() { d.mend(mendCtx) })
+	d.maintain(ctx)
+	stop()
+	mending.Wait()
+}
+
+// mend reads the repository for lookups that met damage, also while a generation is built.
+func (d *DB) mend(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.damaged:
+			d.replaceDamaged(ctx)
+			d.wake() // the next generation is due
+		case answer := <-d.unspilled:
+			answer <- d.core.refresh(ctx, d.choose) // into RAM
+		}
+	}
+}
+
+// maintain builds the next generation when it is due.
+func (d *DB) maintain(ctx context.Context) {
 	var retry <-chan time.Time // set while another process builds
 	for last := false; !last; {
 		select {
@@ -331,14 +366,11 @@ func (d *DB) maintain(ctx context.Context) {
 			return
 		case <-d.kick:
 		case <-retry:
-		case answer := <-d.unspilled:
-			answer <- d.core.refresh(ctx, d.choose) // into RAM
-			continue
 		case <-d.closing:
 			last = true // but look once more: what a short-lived command has read must not be lost
 		}
 		retry = nil
-		d.replaceDamaged(ctx)
+		d.replaceDamaged(ctx) // by a build, or a lookup just now
 		switch err := d.buildIfWorth(ctx); {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, errLocked):

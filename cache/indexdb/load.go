@@ -65,7 +65,7 @@ func (c *core) load(ctx context.Context, files []blob.ID) (runs []*run, left []b
 				return err
 			}
 			mu.Lock()
-			runs = append(runs, merged)
+			runs = append(runs, merged...)
 			mu.Unlock()
 			return nil
 		})

@@ -187,53 +187,67 @@ func insertionSort(p []entry) {
 	}
 }
 
-// merge makes one run of several, and has it on disk when it is large.
-func (s *spiller) merge(m *masker, runs []*run) (*run, error) {
-	if len(runs) == 1 && (runs[0].spilled != nil || !s.wants(runs[0].len())) {
-		return runs[0], nil
-	}
-	out := &run{}
-	parts := make([][]entry, len(runs))
-	bases := make([]uint32, len(runs))
-	var onDisk []*run
-	var onDiskBases []uint32
+// merge makes one run of several, and has it on disk when it is large. On a disk that takes no more, those there stay what they
+// are, since they have no place in RAM; only the others become one.
+func (s *spiller) merge(m *masker, runs []*run) ([]*run, error) {
+	all, inRAM := divide(runs)
 	n := 0
-	for i, r := range runs {
+	for _, r := range runs {
 		n += r.len()
-		parts[i], bases[i] = r.entries, uint32(len(out.packs))
-		if r.spilled != nil {
-			onDisk, onDiskBases = append(onDisk, r), append(onDiskBases, bases[i])
-		}
-		files := uint32(len(out.files))
-		for _, p := range r.packs {
-			out.packs = append(out.packs, packRow{p.id, p.file + files})
-		}
-		out.files = append(out.files, r.files...)
 	}
-	out.packs, out.files = slices.Clip(out.packs), slices.Clip(out.files)
 	// Those in RAM may be thousands, of a few entries each, and become one first.
-	inRAM := &run{sorted: sortEntries(parts, bases)}
-	if len(onDisk) == 0 && !s.wants(n) {
-		out.sorted = inRAM.sorted
-		return out, nil
+	switch len(inRAM) {
+	case 0:
+	case 1:
+		all = append(all, inRAM[0])
+	default:
+		one, bases := list(inRAM)
+		parts := make([][]entry, len(inRAM))
+		for i, r := range inRAM {
+			parts[i] = r.entries
+		}
+		one.sorted = sortEntries(parts, bases)
+		all = append(all, one)
 	}
-	return out, s.fill(out, m, n, func(fn func(*entry) error) error {
-		all, err := cursorsOf(m, append(onDisk, inRAM), append(onDiskBases, 0))
+	if len(all) == 1 && (all[0].spilled != nil || !s.wants(n)) {
+		return all, nil
+	}
+	out, bases := list(all)
+	done, err := s.toDisk(out, m, n, func(fn func(*entry) error) error {
+		cursors, err := cursorsOf(m, all, bases)
 		if err != nil {
 			return err
 		}
-		return all.each(fn)
+		return cursors.each(fn)
 	})
+	if done {
+		return []*run{out}, nil
+	}
+	return all, err
+}
+
+// list returns a run with the packs and files of all runs, and what is added to pack numbers of each.
+func list(runs []*run) (all *run, bases []uint32) {
+	all, bases = &run{}, make([]uint32, len(runs))
+	for i, r := range runs {
+		bases[i] = uint32(len(all.packs))
+		files := uint32(len(all.files))
+		for _, p := range r.packs {
+			all.packs = append(all.packs, packRow{p.id, p.file + files})
+		}
+		all.files = append(all.files, r.files...)
+	}
+	all.packs, all.files = slices.Clip(all.packs), slices.Clip(all.files)
+	return all, bases
 }
 
 // maxRuns bounds what a lookup costs: each run is searched, three cache misses or a page on disk.
 const maxRuns = 8
 
-// compact merges the smallest runs until there are at most maxRuns. Runs that are merged are
+// compact merges the smallest runs until there are at most maxRuns, or more on a disk that takes no more. Runs that are merged are
 // set to nil in the slice given, so that they can be freed one by one.
 func (s *spiller) compact(m *masker, runs []*run) ([]*run, error) {
-	onDisk, _ := divide(runs)
-	if len(runs) <= maxRuns || len(onDisk) > 0 && !s.wants(s.most+1) { // more runs cost time, and what is on disk has no place in RAM
+	if len(runs) <= maxRuns {
 		return runs, nil
 	}
 	slices.SortFunc(runs, func(a, b *run) int { return b.len() - a.len() })
@@ -256,7 +270,7 @@ func (s *spiller) compact(m *masker, runs []*run) ([]*run, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, merged)
+		out = append(out, merged...)
 		groups[g] = nil
 	}
 	return out, nil

@@ -123,7 +123,7 @@ func testKeepAndMerge(t *testing.T, s *spiller) {
 	if len(compacted) != maxRuns {
 		t.Fatalf("%d runs, want %d", len(compacted), maxRuns)
 	}
-	one := must(s.merge(m, compacted))
+	one := must(s.merge(m, compacted))[0]
 	isEven := func(id blob.ID) bool {
 		return slices.IndexFunc(runs, func(r *run) bool { return r.files[0].ID == id })%2 == 0
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"vitrine/repo/spill"
 )
@@ -33,19 +34,20 @@ type spiller struct {
 	free func(dir string) (int64, error)
 	log  *slog.Logger
 
-	mu   sync.Mutex // guards the rest
-	file *spill.File
-	sum  int64 // entries written
-	full bool  // nothing more is written: all that is new stays in RAM
-	bad  bool  // what was written is not read any more, either
+	mu        sync.Mutex // guards the rest
+	file      *spill.File
+	inGen     int64     // entries of the generation in use
+	notBefore time.Time // until then nothing is written: the disk was full, or of no use
+	told      bool      // of that
+	bad       bool      // what was written is not read any more, and nothing is written
 }
 
-// open returns the file to write a run of n entries to. It is nil when they are to stay in RAM: they are few, or the disk is
-// of no use, or they would take the space that the next generation needs.
-func (s *spiller) open(n int) *spill.File {
+// write begins a run of n entries on disk. It is nil when they are to stay in RAM: they are few, or the disk is of no use
+// just now, or they would take the space that the next generation needs.
+func (s *spiller) write(n int) *spill.Writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n <= s.most || s.dir == "" || s.full {
+	if !s.wantsLocked(n) {
 		return nil
 	}
 	if s.file == nil {
@@ -58,27 +60,46 @@ func (s *spiller) open(n int) *spill.File {
 			return nil
 		}
 	}
-	const reserve = 16 << 20 // as in checkSpace
-	need := int64(n)*entryBytes + (s.sum+int64(n))*entryBytes*9/8 + reserve
-	if free, err := s.free(s.dir); err != nil {
+	free, err := s.free(s.dir)
+	if err != nil {
 		s.stop(fmt.Errorf("ask for free space: %w", err))
 		return nil
-	} else if free < need {
+	}
+	own := int64(n) * entryBytes
+	next := withReserve(generationBytes(s.inGen+s.file.UsedBytes()/entryBytes+int64(n), 0))
+	need := own + minReserveBytes
+	if free >= next { // or else there is no next generation anyway, and RAM is not better than the disk
+		need = own + next
+	}
+	if free < need {
 		s.stop(fmt.Errorf("%s has %d MiB free, %d are needed", s.dir, free>>20, need>>20))
 		return nil
 	}
-	s.sum += int64(n)
-	return s.file
+	return s.file.Write(entryBytes, n)
 }
 
 // wants reports whether a run of n entries is to lie on disk, if there is room.
 func (s *spiller) wants(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return n > s.most && s.dir != "" && !s.full
+	return s.wantsLocked(n)
 }
 
-// unwritable has everything that is new stay in RAM from now on.
+// wantsLocked needs mu.
+func (s *spiller) wantsLocked(n int) bool {
+	return n > s.most && s.dir != "" && !s.bad && !time.Now().Before(s.notBefore)
+}
+
+// beside tells which generation is in use; nil: none.
+func (s *spiller) beside(gen *generation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inGen = 0; gen != nil {
+		s.inGen = gen.meta.Entries
+	}
+}
+
+// unwritable has everything that is new stay in RAM for failurePause.
 func (s *spiller) unwritable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,8 +108,9 @@ func (s *spiller) unwritable(err error) {
 
 // stop needs mu.
 func (s *spiller) stop(err error) {
-	if !s.full {
-		s.full = true
+	s.notBefore = time.Now().Add(failurePause)
+	if !s.told && !s.bad {
+		s.told = true
 		s.log.Warn("new index files stay in memory: the cache directory is of no use for them", "error", err)
 	}
 }
@@ -98,7 +120,7 @@ func (s *spiller) unreadable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.bad {
-		s.full, s.bad = true, true
+		s.bad = true
 		s.log.Warn("what lies of the index in the cache directory cannot be read; reading the repository's index instead", "error", err)
 	}
 }
@@ -113,7 +135,7 @@ func (s *spiller) isUnreadable() bool {
 func (s *spiller) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.full, s.bad = true, true; s.file != nil {
+	if s.bad = true; s.file != nil {
 		_ = s.file.Close() // nobody needs what is in it
 	}
 }
@@ -216,10 +238,9 @@ func (all cursors) take(bucket uint64, shift uint, dst []entry) ([]entry, error)
 	return dst, nil
 }
 
-// store writes n entries, those that each gives in order, to disk. An error of class *spilledError is about runs that it
-// reads, others about what it writes.
-func (s *spiller) store(m *masker, file *spill.File, n int, each func(func(*entry) error) error) (*spill.Run, error) {
-	w := file.Write(entryBytes, n)
+// store writes the entries that each gives in order. An error of class *spilledError is about runs that it reads, others
+// about what it writes.
+func store(m *masker, w *spill.Writer, each func(func(*entry) error) error) (*spill.Run, error) {
 	var stored []byte
 	err := each(func(e *entry) error {
 		stored = m.append(stored[:0], e)
@@ -231,14 +252,26 @@ func (s *spiller) store(m *masker, file *spill.File, n int, each func(func(*entr
 	return w.Finish()
 }
 
+// toDisk gives r, which has packs and files, its n entries, those that each gives in order, on disk. false: they are not to
+// lie there, or cannot.
+func (s *spiller) toDisk(r *run, m *masker, n int, each func(func(*entry) error) error) (bool, error) {
+	w := s.write(n)
+	if w == nil {
+		return false, nil
+	}
+	spilled, err := store(m, w, each)
+	if err != nil && !isSpilled(err) {
+		s.unwritable(fmt.Errorf("write %d entries: %w", n, err))
+		return false, nil
+	}
+	r.spilled = spilled
+	return err == nil, err
+}
+
 // fill gives r, which has packs and files, its n entries: those that each gives in order. Many go to disk. each may be called twice.
 func (s *spiller) fill(r *run, m *masker, n int, each func(func(*entry) error) error) error {
-	if file := s.open(n); file != nil {
-		var err error
-		if r.spilled, err = s.store(m, file, n, each); err == nil || isSpilled(err) {
-			return err
-		}
-		s.unwritable(fmt.Errorf("write %d entries: %w", n, err))
+	if done, err := s.toDisk(r, m, n, each); done || err != nil {
+		return err
 	}
 	r.sorted = newSorted(n)
 	i := 0

@@ -2,11 +2,15 @@ package indexdb
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -227,17 +231,131 @@ func TestSpilledUnwritable(t *testing.T) {
 	if n := src.Loads() - before; n != 1 {
 		t.Errorf("%d index files were read for one new one", n)
 	}
-	for i := range uint64(10) { // more runs than are wanted: those on disk stay there
+	for i := range uint64(40) { // more runs than are wanted: those on disk stay there, the others become few
 		src.Add(indextest.Entries(30+i, 50))
 		if err := d.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	onDisk, _ := divide(d.core.state.Load().runs)
+	onDisk, inRAM := divide(d.core.state.Load().runs)
 	if len(onDisk) == 0 {
 		t.Error("what was on disk was taken into RAM")
 	}
+	if len(inRAM) > maxRuns {
+		t.Errorf("%d runs are in RAM", len(inRAM))
+	}
 	indextest.Check(t, d, src)
+}
+
+// The disk gets full when runs on it are to be merged: they stay as they are, and are not taken into RAM.
+func TestSpilledNoRoomToMerge(t *testing.T) {
+	const room = 1 << 40
+	for name, full := range map[string]func(d *DB, file *os.File){
+		"told": func(d *DB, _ *os.File) { d.core.spill.free = func(string) (int64, error) { return 0, nil } },
+		"met": func(_ *DB, file *os.File) { // what is written from here on fails
+			limit := unix.Rlimit{Cur: uint64(must(file.Stat()).Size()), Max: unix.RLIM_INFINITY}
+			if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+				panic(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkNothingLeft(t)
+			dir, src := filepath.Join(t.TempDir(), "index"), spilledSource()
+			d := openTest(t, dir, src, func(d *DB) {
+				spillAll(d)
+				d.core.spill.free = func(string) (int64, error) { return room, nil }
+				d.worthBuilding = func(Stats) bool { return false }
+			})
+			spilled := nameless(t, dir)
+			t.Cleanup(func() {
+				if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}); err != nil {
+					t.Error(err)
+				}
+			})
+			calls := 0
+			d.core.spill.free = func(string) (int64, error) {
+				if calls++; calls == 2 { // the first is about the new index file, the others about what is merged
+					full(d, spilled)
+					return d.core.spill.free(dir)
+				}
+				return room, nil
+			}
+			src.Add(indextest.Entries(20, 50))
+			if err := d.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			onDisk, inRAM := divide(d.core.state.Load().runs)
+			if len(onDisk) != maxRuns+1 || len(inRAM) > 0 {
+				t.Errorf("%d runs are on disk, %d in RAM", len(onDisk), len(inRAM))
+			}
+			if calls < 2 {
+				t.Error("nothing was to be merged")
+			}
+			indextest.Check(t, d, src)
+		})
+	}
+}
+
+// What is written leaves room for the generation that takes it over, unless there is none anyway. What was given up or merged
+// does not count.
+func TestSpillerRoom(t *testing.T) {
+	const n, inGen = 1 << 20, 4 << 20
+	next := withReserve(generationBytes(inGen+n, 0))
+	for _, tc := range []struct {
+		name string
+		free int64
+		want bool
+	}{
+		{"both", next + n*entryBytes, true},
+		{"only one of both", next + n*entryBytes - 1, false},
+		{"no generation", next - 1, true},
+		{"only the reserve", n*entryBytes + minReserveBytes, true},
+		{"less", n*entryBytes + minReserveBytes - 1, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := &spiller{dir: t.TempDir(), free: func(string) (int64, error) { return tc.free, nil }, log: slog.New(slog.DiscardHandler)}
+			defer s.close()
+			s.beside(&generation{meta: &meta{Entries: inGen}})
+			for i := range 3 { // nothing is held of what the one before reserved
+				if w := s.write(n); (w != nil) != tc.want {
+					t.Errorf("writes: %v", w != nil)
+				}
+				for began := time.Now(); s.file.UsedBytes() > 0; time.Sleep(time.Millisecond) {
+					if runtime.GC(); time.Since(began) > 10*time.Second {
+						t.Fatalf("%d bytes are in use after round %d", s.file.UsedBytes(), i)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A disk that was full is tried again, and the log says so once.
+func TestSpillerAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, logged := logTo()
+		s := &spiller{dir: t.TempDir(), free: freeBytes, log: log}
+		for range 2 {
+			s.unwritable(unix.ENOSPC)
+			time.Sleep(failurePause - time.Second)
+			if s.wants(1) {
+				t.Error("the disk was full just now")
+			}
+			time.Sleep(time.Second)
+			if !s.wants(1) {
+				t.Error("the disk may have room again")
+			}
+		}
+		if n := lines(logged()); n != 1 {
+			t.Errorf("%d lines were logged:\n%s", n, logged())
+		}
+		s.unreadable(unix.EIO)
+		time.Sleep(2 * failurePause)
+		if s.wants(1) {
+			t.Error("a disk that cannot be read is written to")
+		}
+	})
 }
 
 // Of a run that has several index files some are removed: the packs of the others get other numbers.

@@ -39,6 +39,13 @@ func (o object) chown(uid, gid int) error {
 	return unix.Fchownat(o.fd, o.name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
+func (o object) stat(st *unix.Stat_t) error {
+	if o.name == "" {
+		return unix.Fstat(o.fd, st)
+	}
+	return lstat(o.fd, o.name, st)
+}
+
 // chmod must not be called for symbolic links, which have no mode.
 func (o object) chmod(mode uint32) error {
 	if o.name == "" {
@@ -117,18 +124,44 @@ func (r *run) attributes(o object, n *snapshot.Node, existed bool) error {
 	}
 	// The owner first: changing it clears the set-ID bits and the capabilities.
 	uid, gid := r.owner.of(n)
-	if existed || uid != r.owner.uid || gid != r.owner.gid {
-		if err := o.chown(uid, gid); err != unix.EPERM || r.owner.uid == 0 { // others may not, and expect not to
+	mode := snapshot.UnixMode(n.Mode) & 0o7777
+	setID := n.Type == snapshot.File && mode&(unix.S_ISUID|unix.S_ISGID) != 0
+	if existed || setID || r.giveGroup.Load() || uid != r.owner.uid || gid != r.owner.gid {
+		err := o.chown(uid, gid)
+		if err != unix.EPERM || r.owner.uid == 0 { // others may not, and expect not to
 			fail("set the owner", err)
+		}
+		if err != nil && setID {
+			mode = r.withoutSetID(o, n, mode, uid, gid)
 		}
 	}
 	// Attributes before the mode, which may forbid to write them.
 	errs = append(errs, r.setXattrs(o, n, existed)...)
 	if n.Type != snapshot.Symlink {
-		fail("set the mode", o.chmod(snapshot.UnixMode(n.Mode)&0o7777))
+		fail("set the mode", o.chmod(mode))
 	}
 	fail("set the times", o.setTimes(n))
 	return errors.Join(errs...)
+}
+
+// withoutSetID returns the mode of a file that could not be given to its owner, without the bits that would let everybody act as the
+// user or group that it has now.
+func (r *run) withoutSetID(o object, n *snapshot.Node, mode uint32, uid, gid int) uint32 {
+	var st unix.Stat_t
+	err := o.stat(&st)
+	kept := mode
+	if err != nil || int(st.Uid) != uid {
+		kept &^= unix.S_ISUID
+	}
+	if err != nil || int(st.Gid) != gid {
+		kept &^= unix.S_ISGID
+	}
+	if kept != mode {
+		r.noSetID.Do(func() {
+			r.Log.Warn("files that cannot be given to their owner do not get its set-user-ID and set-group-ID bits; restore as root for that", "first", n.Name, "target", r.Target)
+		})
+	}
+	return kept
 }
 
 func (r *run) setXattrs(o object, n *snapshot.Node, existed bool) (errs []error) {

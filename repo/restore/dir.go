@@ -114,6 +114,7 @@ func (d *dir) make() (err error) {
 	if err == unix.EEXIST {
 		d.fd, err = openDir(d.up.fd, name, false)
 		if !noDir(err) {
+			d.foundDir(d.fd)
 			return err
 		}
 		gives, err2 := d.givesWay()

@@ -28,6 +28,9 @@ func (d *dir) cleanOnce() {
 		if wanted || !d.Select.selects(d.Select.enter(d.at, name)) {
 			continue
 		}
+		if isSocket(d.fd, name) {
+			continue // no snapshot has any, and a program may listen
+		}
 		d.remove(d.fd, name, d.join(name))
 	}
 }

@@ -33,7 +33,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
 	"vitrine/repo"
+
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 )
@@ -154,7 +156,10 @@ type run struct {
 	jobs chan []part
 	ways atomic.Uint64 // directories that are made only to hold what is selected
 
+	giveGroup atomic.Bool // a directory that was there gives its group to what is made below: the process's is not taken for granted
+
 	noXattrs sync.Once // the file system of the target has none: told once
+	noSetID  sync.Once // a file has lost set-ID bits: told once
 
 	restored, restoredBytes, unchanged, unchangedBytes, deleted, verified, errors atomic.Uint64
 }
@@ -199,7 +204,16 @@ func (r *run) openTarget() error {
 		return fmt.Errorf("open the target: %w", &os.PathError{Op: "open", Path: r.Target, Err: err})
 	}
 	r.root = fd
+	r.foundDir(fd)
 	return nil
+}
+
+// foundDir looks at a directory that was there.
+func (r *run) foundDir(fd int) {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_ISGID != 0 {
+		r.giveGroup.Store(true)
+	}
 }
 
 // write walks and writes.

@@ -286,19 +286,23 @@ func TestDelete(t *testing.T) {
 		write(t, target+extra, "x", time.Unix(1, 0))
 	}
 	check(t, os.Symlink(elsewhere, target+"/link"))
+	for _, socket := range []string{"/socket", "/a/socket"} { // stay: a program may listen
+		check(t, unix.Mknod(target+socket, unix.S_IFSOCK|0o600, 0))
+	}
+	check(t, unix.Mknod(target+"/deep/socket", unix.S_IFSOCK|0o600, 0)) // goes with its directory
 	keep, err := pattern.Compile([]string{"*.me"}, false)
 	check(t, err)
 	o := restore.Options{Tree: tree, Target: target, Delete: true, Select: restore.Select{Exclude: []*pattern.List{keep}}}
 	o.DryRun = true
 	before := seen(t, target)
-	if res, _ := restored(t, r, o); res.Deleted != 7 {
+	if res, _ := restored(t, r, o); res.Deleted != 8 {
 		t.Errorf("a dry run tells of %d deletions", res.Deleted)
 	}
 	if diff := cmp.Diff(before, seen(t, target)); diff != "" {
 		t.Errorf("a dry run changed something:\n%s", diff)
 	}
 	o.DryRun = false
-	if res, _ := restored(t, r, o); res.Deleted != 7 {
+	if res, _ := restored(t, r, o); res.Deleted != 8 {
 		t.Errorf("%d were deleted", res.Deleted)
 	}
 	var names []string
@@ -306,7 +310,7 @@ func TestDelete(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"a", "a/keep", "a/not.me", "empty", "other.me"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"a", "a/keep", "a/not.me", "a/socket", "empty", "other.me", "socket"}, names); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if _, err := os.Stat(elsewhere + "/file"); err != nil {

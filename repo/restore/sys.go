@@ -89,6 +89,11 @@ func lstat(dirfd int, name string, st *unix.Stat_t) error {
 
 func isDir(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFDIR }
 
+func isSocket(dirfd int, name string) bool {
+	var st unix.Stat_t
+	return lstat(dirfd, name, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
+}
+
 var errMounted = errors.New("it is a mount point")
 
 // notMounted returns errMounted when something is mounted at the name in an open directory, or, when the name

@@ -13,9 +13,12 @@ const together = 16
 
 // Writer writes a run. It is for one goroutine.
 type Writer struct {
-	run *Run
-	buf []byte // whole pages and the one that is being filled
-	off int64  // where buf goes
+	run     *Run
+	buf     []byte // whole pages and the one that is being filled
+	off     int64  // where buf goes
+	extent  extent
+	cleanup runtime.Cleanup // frees it
+	failed  error
 }
 
 // Write begins a run of at most that many records of recordBytes each: KeyBytes or more, and a power of two up to a page. Several runs may
@@ -28,9 +31,11 @@ func (f *File) Write(recordBytes, most int) *Writer {
 	pages := (most + perPage - 1) / perPage
 	sizeBytes := int64(pages) * pageBytes
 	offset := f.end.Add(sizeBytes) - sizeBytes
+	f.used.Add(sizeBytes)
 	run := &Run{file: f, offset: offset, recordBytes: recordBytes, pages: make([]page, 0, pages)}
-	runtime.AddCleanup(run, extent.free, extent{f, offset, sizeBytes}) // also of a run that is given up, since the disk is full
-	return &Writer{run: run, buf: make([]byte, 0, together*pageBytes), off: offset}
+	w := &Writer{run: run, buf: make([]byte, 0, together*pageBytes), off: offset, extent: extent{f, offset, sizeBytes}}
+	w.cleanup = runtime.AddCleanup(run, extent.free, w.extent) // also of a run that is given up
+	return w
 }
 
 // Add adds a record, whose key is not less than the one before.
@@ -56,10 +61,19 @@ func (w *Writer) Add(record []byte) error {
 // seal notes the checksum of the page that was filled last.
 func (w *Writer) seal(p []byte) { w.run.pages[len(w.run.pages)-1].sum = crc32.Checksum(p, castagnoli) }
 
+// flush writes buf. When it fails, what was written so far comes free at once: the disk may be full.
 func (w *Writer) flush() error {
+	if w.failed != nil {
+		return w.failed
+	}
 	n, err := w.run.file.f.WriteAt(w.buf, w.off)
 	w.off += int64(n)
 	w.buf = w.buf[:0]
+	if err != nil {
+		w.failed = err
+		w.cleanup.Stop()
+		w.extent.free()
+	}
 	return err
 }
 

@@ -17,8 +17,10 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,8 +38,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // File is a file without a name. Its methods may be called in parallel.
 type File struct {
-	f   *os.File
-	end atomic.Int64 // where the next run begins; what was freed before is a hole
+	f    *os.File
+	end  atomic.Int64 // where the next run begins; what was freed before is a hole
+	used atomic.Int64 // bytes of all runs but those that were freed
 }
 
 // Create makes a file without a name in a directory that exists. It goes away with Close, or with the process.
@@ -46,18 +49,63 @@ func Create(dir string) (*File, error) {
 	if err == nil {
 		return &File{f: os.NewFile(uintptr(fd), filepath.Join(dir, "spill"))}, nil
 	}
-	f, err := os.CreateTemp(dir, "spill-") // file systems without O_TMPFILE: NFS, old ones of FUSE
+	return createNamed(dir)
+}
+
+// prefix is what a file is called that has a name, for a moment.
+const prefix = "spill-"
+
+// createNamed is Create for file systems without O_TMPFILE: NFS, old ones of FUSE.
+func createNamed(dir string) (*File, error) {
+	removeStale(dir)
+	f, err := os.CreateTemp(dir, prefix)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
+	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &File{f: f}, nil
 }
 
+// staleAfter is how old a name is that a process left when it was killed.
+const staleAfter = time.Hour
+
+// removeStale removes such names, of files that are empty. Somebody who was stopped in between for so long loses nothing: he would remove
+// the name next, and has the file open.
+func removeStale(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // CreateTemp tells
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && info.Size() == 0 && time.Since(info.ModTime()) > staleAfter {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // it costs a name
+		}
+	}
+}
+
 // Close gives the file up with all its runs, which fail from then on.
 func (f *File) Close() error { return f.f.Close() }
+
+// FreeBytes is how much may be written to the file system.
+func (f *File) FreeBytes() (free int64, err error) {
+	conn, err := f.f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var st unix.Statfs_t
+	if controlErr := conn.Control(func(fd uintptr) { err = unix.Fstatfs(int(fd), &st) }); controlErr != nil {
+		return 0, controlErr
+	}
+	return int64(st.Bavail) * int64(st.Frsize), err
+}
+
+// UsedBytes is what the runs have for themselves that somebody holds, or that are being written.
+func (f *File) UsedBytes() int64 { return f.used.Load() }
 
 // Run is a sorted set of records, immutable. Its methods may be called in parallel. Its space on disk comes free after
 // nobody holds it any more.
@@ -89,6 +137,7 @@ type extent struct {
 
 // free gives the space back, as far as the file system can do that.
 func (e extent) free() {
+	e.file.used.Add(-e.sizeBytes)
 	conn, err := e.file.f.SyscallConn() // Fd would race with Close
 	if err != nil {
 		return

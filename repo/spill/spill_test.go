@@ -184,6 +184,74 @@ func TestSpace(t *testing.T) {
 	checkRun(t, second, all)
 }
 
+// A run that cannot be written gives its space back at once: others need it.
+func TestFailedRun(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	f := create(t, dir)
+	before, err := f.FreeBytes()
+	if err != nil || before != 1<<20 {
+		t.Fatalf("%d bytes are free, %v", before, err)
+	}
+	w := f.Write(4096, 1000)
+	for err == nil {
+		err = w.Add(make([]byte, 4096))
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	if free, err := f.FreeBytes(); free != before || err != nil || f.UsedBytes() != 0 {
+		t.Errorf("%d bytes are free, were %d, and %d are in use, %v", free, before, f.UsedBytes(), err)
+	}
+	if _, err := w.Finish(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("a run that failed was finished: %v", err)
+	}
+	runtime.KeepAlive(w)
+	all := records(rand.New(rand.NewPCG(15, 16)), 1000, 16)
+	checkRun(t, write(t, f, all, 16), all)
+}
+
+// Where a file has a name for a moment, the next one removes those that killed processes left, and nothing else.
+func TestNamed(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"spill-stale": "", "spill-new": "", "spill-full": "x", "other": ""} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if name != "spill-new" {
+			old := time.Now().Add(-staleAfter - time.Minute)
+			if err := os.Chtimes(path, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "spill-directory"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := createNamed(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{"other", "spill-directory", "spill-full", "spill-new"}; !slices.Equal(names, want) {
+		t.Errorf("%v are left, not %v", names, want)
+	}
+	all := records(rand.New(rand.NewPCG(17, 18)), 1000, 16)
+	checkRun(t, write(t, f, all, 16), all)
+}
+
 // More records than were announced would come into the next run.
 func TestTooMany(t *testing.T) {
 	f := create(t, t.TempDir())

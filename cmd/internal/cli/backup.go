@@ -51,7 +51,8 @@ func newBackup(a *app) *cobra.Command {
 		Short: "Save files and directories in a new snapshot",
 		Long: `Saves the files and directories that are named in a new snapshot. Data that the repository
 has already is not stored again, and files that have not changed since the parent snapshot
-(the newest of the same host and paths) are not even read.
+(the newest of the same host and paths) are not even read. Symbolic links are saved as
+links, also those that are named.
 
 Exit codes: 0 all is saved, 1 there is no snapshot, 3 there is one but some files could not be
 read. An interrupted backup can be started again; what it stored is not stored twice.`,
@@ -237,6 +238,9 @@ func (a *app) archive(ctx context.Context, r *repo.Repository, o backupOptions, 
 		out, end := runCommand(ctx, o.command, func(line string) { a.print.Warn("subprocess %s: %s", o.command[0], progress.Printable(line)) })
 		defer end()
 		ao.Stdin = &notEmpty{Reader: out}
+	}
+	if hint := linkHint(ao.Targets); hint != "" && !a.print.JSONMode() && !a.print.Quiet() {
+		a.print.Warn("%s", hint)
 	}
 	show := progress.NewBackup(a.print)
 	show.Storing(a.global.store.Meter.StoringBytes)

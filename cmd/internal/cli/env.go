@@ -48,8 +48,9 @@ func (a *app) settings() [][]setting {
 		{{name: "PROGRESS_FPS", into: func(v string) (err error) {
 			a.global.fps, err = strconv.ParseFloat(v, 64)
 			if err != nil || !(a.global.fps >= 0) { // which is not NaN either
-				return errors.New("write a number of updates a second, such as 0.5 or 10")
+				return errors.New("write a number of updates a second, such as 0.5 or 10, or 0 for no lines of progress")
 			}
+			a.global.noLines = a.global.fps == 0 // with which restic does the same as without the variable, and has no such lines then
 			return nil
 		}}},
 	}

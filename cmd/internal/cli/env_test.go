@@ -33,6 +33,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 		{"restic's names", []string{"RESTIC_REPOSITORY=r", "RESTIC_PASSWORD=p", "RESTIC_KEY_HINT=k", "RESTIC_CACHE_DIR=c",
 			"RESTIC_COMPRESSION=max", "RESTIC_PACK_SIZE=64", "RESTIC_PROGRESS_FPS=0.5"}, nil,
 			globals{access: access{location: "r", password: "p", keyHint: "k"}, cacheDir: "c", compression: "max", packMiB: 64, fps: 0.5}},
+		{"no progress in lines", []string{"RESTIC_PROGRESS_FPS=0"}, nil, globals{noLines: true}},
 		{"ours win", []string{"RESTIC_REPOSITORY=r", "VITRINE_REPOSITORY=v"}, nil, globals{access: access{location: "v"}}},
 		{"ours win over another answer to the same question", []string{"RESTIC_REPOSITORY=r", "VITRINE_REPOSITORY_FILE=v",
 			"RESTIC_PASSWORD_COMMAND=c", "VITRINE_PASSWORD=p"}, nil,

@@ -48,6 +48,7 @@ type globals struct {
 	insecureTLS   bool
 	stuckAfter    time.Duration
 	fps           float64 // from the environment only
+	noLines       bool    // it is 0 there
 }
 
 // register defines the global flags with restic's names, shorthands and defaults.

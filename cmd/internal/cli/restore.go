@@ -49,6 +49,9 @@ A directory that is not empty gives way to a file only with --delete, and only w
 in it is excluded or a mount point. What was cut off by kill -9 leaves files named .vitrine-…
 beside those that it was writing; remove them when no restore runs.
 
+Whoever is not root owns what he restores, and files of others lose their set-user-ID and
+set-group-ID bits, as with cp -p.
+
 Exit codes: 0 all is restored, 1 something is not; each such file has been named.`,
 		Example: `  vitrine restore latest --target /tmp/restored
   vitrine restore latest:/home/anna --target /home/anna --overwrite if-changed
@@ -64,7 +67,7 @@ func (o *restoreOptions) registerRestore(f *pflag.FlagSet) {
 	o.patternFlags.register(f)
 	f.StringVarP(&o.target, "target", "t", "", "the `directory` to restore into")
 	f.StringVar(&o.overwrite, "overwrite", "always", "what to do with files that are there: `when` is always, if-changed (size and time are believed), if-newer (in the snapshot) or never")
-	f.BoolVar(&o.delete, "delete", false, "remove what is in the target's directories and not in the snapshot; a directory that the snapshot has not is removed whole, with excluded files in it")
+	f.BoolVar(&o.delete, "delete", false, "remove what is in the target's directories and not in the snapshot, but sockets, which no snapshot has; a directory that the snapshot has not is removed whole, with excluded files in it")
 	f.BoolVar(&o.dryRun, "dry-run", false, "write nothing, only tell what would be written; with -vv each file")
 	f.BoolVar(&o.sparse, "sparse", false, "leave holes where files are zero")
 	f.BoolVar(&o.verify, "verify", false, "read all files again afterwards and compare them")

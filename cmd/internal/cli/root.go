@@ -27,6 +27,8 @@ Each flag that can be set by an environment variable names it. $RESTIC_… is re
 where $VITRINE_… is not set, and a flag wins over both. $VITRINE_PASSWORD,
 $VITRINE_FROM_PASSWORD, $VITRINE_PROGRESS_FPS, $VITRINE_FEATURES,
 $VITRINE_REST_USERNAME and $VITRINE_REST_PASSWORD have no flag.
+$VITRINE_PROGRESS_FPS is how many times a second progress is told, such as 0.1; 0 has none
+told in lines, where output is neither a terminal nor JSON.
 
 Exit codes: 0 success, 1 error, 3 a backup left out files it could not read, or
 a forget snapshots it could not remove,
@@ -154,7 +156,7 @@ func (a *app) setup(cmd *cobra.Command) error {
 		Stdout: a.stdout, Stderr: a.stderr,
 		Terminal:      a.canDraw(),
 		ErrorTerminal: isTerminal(a.stderr),
-		JSON:          a.global.json, Quiet: a.global.quiet, Verbose: a.global.verbose, FPS: a.global.fps,
+		JSON:          a.global.json, Quiet: a.global.quiet, Verbose: a.global.verbose, FPS: a.global.fps, NoLines: a.global.noLines,
 	})
 	for _, warning := range checkFeatures(a.features) {
 		a.print.Warn("%s%s", progress.Warning, warning)

@@ -3,12 +3,15 @@ package cli
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
+	"vitrine/cmd/internal/progress"
 	"vitrine/repo/source"
 	"vitrine/repo/source/pattern"
 )
@@ -75,6 +78,30 @@ func absolute(names []string) []string {
 		}
 	}
 	return out
+}
+
+// linkHint tells of the first target that is a symbolic link to a directory: the link is saved, as by restic, and seldom meant. ""
+// when there is none, or another target has the directory.
+func linkHint(targets []string) string {
+	targets = absolute(targets)
+	for _, target := range targets {
+		if info, err := os.Lstat(target); err != nil || info.Mode().Type() != fs.ModeSymlink {
+			continue
+		}
+		dir, err := filepath.EvalSymlinks(target)
+		if err != nil {
+			continue
+		}
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			continue
+		}
+		saved := func(by string) bool { return by == dir || strings.HasPrefix(dir, strings.TrimSuffix(by, "/")+"/") }
+		if !slices.ContainsFunc(targets, saved) {
+			return fmt.Sprintf("%s is a symbolic link, and saved as such; to save what is in the directory, name that: %s",
+				progress.Printable(target), progress.Printable(dir))
+		}
+	}
+	return ""
 }
 
 // excludeFlags say what is left out of a backup.

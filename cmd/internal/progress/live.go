@@ -30,7 +30,7 @@ type View interface {
 // Live shows the view until stop is called: as a bar on a terminal, as JSON messages, or as
 // a line every so often. stop waits until nothing more is written and may be called again.
 func (p *Printer) Live(begin time.Time, v View) (stop func()) {
-	if p.o.Quiet {
+	if p.o.Quiet || p.o.NoLines && !p.o.Terminal && !p.o.JSON {
 		return func() {}
 	}
 	var bar *terminalBar

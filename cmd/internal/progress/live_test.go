@@ -166,6 +166,26 @@ func TestPrinterLevels(t *testing.T) {
 	}
 }
 
+// Without lines there is no status but on a terminal and in JSON.
+func TestNoLines(t *testing.T) {
+	for name, o := range map[string]Options{"lines": {}, "details": {Verbose: 1}, "terminal": {Terminal: true}, "JSON": {JSON: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			o.Stdout, o.Stderr, o.NoLines = &out, &out, true
+			p := New(o)
+			stop := p.Live(time.Now(), fixed{})
+			time.Sleep(time.Hour)
+			stop()
+			if shown := out.Len() > 0; shown != (o.Terminal || o.JSON) {
+				t.Errorf("%s: %q", name, out.String())
+			}
+			if silent := p.Silence() > time.Hour; silent != (name == "lines") {
+				t.Errorf("%s: silent for %v", name, p.Silence())
+			}
+		})
+	}
+}
+
 // TestSilence holds what is said about the first update against when that comes.
 func TestSilence(t *testing.T) {
 	for name, o := range map[string]Options{"lines": {}, "frames": {FPS: 0.1}, "JSON": {JSON: true}, "details": {Verbose: 1}} {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -28,6 +29,8 @@ type Options struct {
 	// terminal and in JSON, and otherwise a line every ten seconds at first and
 	// every ten minutes later.
 	FPS float64
+	// NoLines shows no status where each update is a line that stays: neither on a terminal nor in JSON.
+	NoLines bool
 }
 
 // Printer writes to the two streams of the program; its methods may be called in parallel.
@@ -128,6 +131,9 @@ func (p *Printer) write(w io.Writer, onScreen bool, line []byte) {
 func (p *Printer) Silence() time.Duration {
 	if p.o.JSON || p.o.Terminal || p.o.Verbose > 0 {
 		return 0
+	}
+	if p.o.NoLines {
+		return math.MaxInt64
 	}
 	return p.interval(0)
 }

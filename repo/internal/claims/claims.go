@@ -23,6 +23,8 @@ const (
 	shards = 16
 	// recentMost is how many blobs of a shard stay in memory: some 5 MiB of all data blobs.
 	recentMost = 8192
+	// reserveBytes are left free on the disk.
+	reserveBytes = 16 << 20
 )
 
 // Set is the set. Its methods may be called in parallel.
@@ -41,7 +43,7 @@ func New(scratch func() (dir string, err error), log *slog.Logger) *Set {
 	if err != nil {
 		panic(err) // the key has one of the lengths that there are
 	}
-	s := &Set{mac: mac, most: recentMost, disk: disk{scratch: scratch, log: log}}
+	s := &Set{mac: mac, most: recentMost, disk: disk{scratch: scratch, log: log, reserveBytes: reserveBytes}}
 	for t := range s.shards {
 		for i := range s.shards[t] {
 			s.shards[t][i].recent = make(map[claim]struct{})
@@ -57,6 +59,7 @@ type claim [spill.KeyBytes]byte
 type shard struct {
 	mu     sync.Mutex // guards the rest; held while a page is read and runs are written, by one caller in sixteen at a time
 	recent map[claim]struct{}
+	again  int    // the disk was of no use: it is tried again when so many are in memory
 	older  *older // nil while all are in memory
 	buf    claim
 }
@@ -87,7 +90,7 @@ func (s *Set) Add(h blob.Handle) bool {
 		return false
 	}
 	sh.recent[sh.buf] = struct{}{}
-	if len(sh.recent) >= s.most {
+	if len(sh.recent) >= max(s.most, sh.again) {
 		sh.spill(&s.disk)
 	}
 	return true

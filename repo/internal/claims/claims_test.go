@@ -86,15 +86,17 @@ func TestSpill(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		scratch func() (string, error)
+		reserve int64
 		onDisk  bool
 	}{
-		{"disk", in(t.TempDir()), true},
-		{"memory", nil, false},
-		{"no directory", func() (string, error) { return "", errors.New("read-only file system") }, false},
-		{"full", in(full), false},
+		{"disk", in(t.TempDir()), reserveBytes, true},
+		{"memory", nil, reserveBytes, false},
+		{"no directory", func() (string, error) { return "", errors.New("read-only file system") }, reserveBytes, false},
+		{"full", in(full), reserveBytes, false},
+		{"gets full", in(full), -1 << 40, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.name == "full" {
+			if tc.name == "full" || tc.name == "gets full" {
 				if err := unix.Mount("tmpfs", full, "tmpfs", 0, "size=64k"); err != nil {
 					t.Fatal(err)
 				}
@@ -102,6 +104,7 @@ func TestSpill(t *testing.T) {
 			}
 			c := New(tc.scratch, silent)
 			c.most = most
+			c.disk.reserveBytes = tc.reserve
 			defer c.Close()
 			var added [2]int
 			var wg sync.WaitGroup
@@ -142,6 +145,47 @@ func TestSpill(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A disk that was full is written to when it has room again.
+func TestSpillAgain(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	c := New(in(dir), silent)
+	c.most = 100
+	defer c.Close()
+	const n = 50_000
+	inMemory := func() (sum int) {
+		for i := range c.shards {
+			for j := range c.shards[i] {
+				sum += len(c.shards[i][j].recent)
+			}
+		}
+		return sum
+	}
+	for i := range n {
+		c.Add(numbered(i))
+	}
+	if got := inMemory(); got != n {
+		t.Fatalf("%d of %d are in memory", got, n)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	for i := n; i < 3*n; i++ {
+		c.Add(numbered(i))
+	}
+	if got := inMemory(); got > 2*shards*c.most {
+		t.Errorf("%d of %d are in memory", got, 3*n)
+	}
+	for i := range 4 * n {
+		if has := c.Has(numbered(i)); has != (i < 3*n) {
+			t.Fatalf("blob %d of %d: %v", i, 3*n, has)
+		}
 	}
 }
 

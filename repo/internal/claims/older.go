@@ -2,8 +2,10 @@ package claims
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -16,50 +18,63 @@ import (
 // disk is the file of a set, which is made when the first shard is full. What goes wrong with it costs memory, or that
 // a blob is stored twice.
 type disk struct {
-	scratch func() (dir string, err error)
-	log     *slog.Logger
-	mu      sync.Mutex // guards the rest
-	file    *spill.File
-	broken  bool // do not write to it
-	told    bool // that it cannot be read
+	scratch      func() (dir string, err error)
+	log          *slog.Logger
+	reserveBytes int64 // tests replace it
+
+	mu   sync.Mutex // guards the rest
+	file *spill.File
+	told [2]bool // that it cannot be written, or read
 }
 
-// open returns the file, nil when there is none.
-func (d *disk) open() *spill.File {
+// write begins a run of n claims, nil when they are to stay in memory.
+func (d *disk) write(n int) *spill.Writer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.broken || d.scratch == nil:
+	if d.scratch == nil {
 		return nil
-	case d.file != nil:
-		return d.file
 	}
-	dir, err := d.scratch()
-	if err == nil {
-		d.file, err = spill.Create(dir)
+	if d.file == nil {
+		dir, err := d.scratch()
+		if err == nil {
+			d.file, err = spill.Create(dir)
+		}
+		if err != nil {
+			d.stop(err)
+			return nil
+		}
+	}
+	free, err := d.file.FreeBytes()
+	if need := int64(n)*spill.KeyBytes + d.reserveBytes; err == nil && free < need {
+		err = fmt.Errorf("%d MiB are free where %d are needed", free>>20, need>>20)
 	}
 	if err != nil {
-		d.broken = true
-		d.log.Debug("the blobs of this run are remembered in memory only", "error", err)
+		d.stop(err)
+		return nil
 	}
-	return d.file
+	return d.file.Write(spill.KeyBytes, n)
 }
 
-// unwritable has all that is new stay in memory.
+// unwritable tells that some claims stay in memory.
 func (d *disk) unwritable(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.broken {
-		d.broken = true
-		d.log.Debug("more blobs of this run are remembered in memory only", "error", err)
+	d.stop(err)
+}
+
+// stop needs mu.
+func (d *disk) stop(err error) {
+	if !d.told[0] {
+		d.told[0] = true
+		d.log.Debug("more blobs of this run are remembered in memory", "error", err)
 	}
 }
 
 func (d *disk) unreadable(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.told {
-		d.told = true
+	if !d.told[1] {
+		d.told[1] = true
 		d.log.Warn("blobs that this run has stored may be stored again: what it remembers of them cannot be read", "error", err)
 	}
 }
@@ -98,38 +113,42 @@ func (o *older) has(c *claim, d *disk) (found bool) {
 }
 
 // spill moves what is in memory to disk, together with the runs that are not longer than what goes with them. So each
-// claim is written as often as the set can double.
+// claim is written as often as the set can double. A disk that is of no use is tried again as often, too.
 func (sh *shard) spill(d *disk) {
-	file := d.open()
-	if file == nil {
-		return
-	}
-	if sh.older == nil {
-		sh.older = &older{filter: newFilter()}
-	}
-	o := sh.older
+	o := cmp.Or(sh.older, &older{})
 	n, keep := len(sh.recent), len(o.runs)
 	for keep > 0 && o.runs[keep-1].Len() <= n {
 		keep--
 		n += o.runs[keep].Len()
 	}
+	w := d.write(n)
+	if w == nil {
+		sh.again = 2 * len(sh.recent)
+		return
+	}
 	recent := slices.SortedFunc(maps.Keys(sh.recent), func(a, b claim) int { return bytes.Compare(a[:], b[:]) })
-	run, err := mergeTo(file, n, recent, o.runs[keep:])
+	run, err := mergeTo(w, recent, o.runs[keep:])
 	if err != nil {
 		d.unwritable(err)
+		sh.again = 2 * len(sh.recent)
 		return
+	}
+	if o.filter == nil {
+		o.filter = newFilter()
 	}
 	clear(o.runs[keep:])
 	o.runs = append(o.runs[:keep], run)
-	for c := range sh.recent {
+	for _, c := range recent {
 		o.filter.add(&c)
 	}
-	clear(sh.recent)
+	sh.older = o
+	if clear(sh.recent); sh.again > 0 {
+		sh.recent, sh.again = make(map[claim]struct{}), 0 // the old one would keep its size
+	}
 }
 
-// mergeTo writes a run of n claims: those given, which are in order, and those of the runs.
-func mergeTo(file *spill.File, n int, claims []claim, runs []*spill.Run) (*spill.Run, error) {
-	w := file.Write(len(claim{}), n)
+// mergeTo writes a run: the claims given, which are in order, and those of the runs.
+func mergeTo(w *spill.Writer, claims []claim, runs []*spill.Run) (*spill.Run, error) {
 	type head struct {
 		record []byte
 		rest   func() ([]byte, error)
