@@ -10,7 +10,6 @@ import (
 
 	"vitrine/repo"
 	"vitrine/repo/blob"
-	"vitrine/repo/chunker"
 	"vitrine/repo/snapshot"
 	"vitrine/repo/source"
 )
@@ -56,19 +55,20 @@ type work struct {
 	counts counts // of b
 	node   snapshot.Node
 	stat   source.Stat
-	// small holds files below chunker.MinBytes and a byte more, so that their end is seen;
+	// small holds some files below chunker.MinBytes and a byte more, so that their end is seen;
 	// content is the list of chunks of one of them.
 	small   []byte
 	content [1]blob.ID
 	// Files that are read and wait to be stored together; see saveSmall.
 	used     int // bytes of small
+	longest  int // bytes of one of the files
 	files    []smallFile
 	contents [][]byte // in small, by file
 	saved    []repo.Saved
 }
 
 func newWork() *work {
-	return &work{small: make([]byte, chunker.MinBytes), saved: make([]repo.Saved, groupEntries)}
+	return &work{small: make([]byte, smallBytes), saved: make([]repo.Saved, groupEntries)}
 }
 
 // batch takes in the entries of a batch. It lets go of b also when ctx has ended.
@@ -102,7 +102,7 @@ func (r *run) batch(ctx context.Context, b *batch, w *work) {
 // dropSmall forgets the files that wait.
 func (w *work) dropSmall() {
 	clear(w.files)
-	w.files, w.contents, w.used = w.files[:0], w.contents[:0], 0
+	w.files, w.contents, w.used, w.longest = w.files[:0], w.contents[:0], 0, 0
 }
 
 // nameOf returns the name of an entry in the snapshot.

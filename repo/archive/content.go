@@ -71,7 +71,9 @@ func (r *run) newFile(ctx context.Context, i int, old *snapshot.Node, w *work) {
 	}
 	w.files = append(w.files, smallFile{i, *n, old})
 	w.contents = append(w.contents, w.small[w.used:w.used+length])
-	if w.used += length; w.used >= smallTogether || len(w.files) == len(w.saved) {
+	w.used += length
+	w.longest = max(w.longest, length)
+	if w.used >= max(smallTogether, 2*w.longest) || len(w.files) == len(w.saved) {
 		r.saveSmall(ctx, w)
 	}
 }
@@ -83,9 +85,12 @@ type smallFile struct {
 	old   *snapshot.Node
 }
 
-// smallTogether is how many bytes of small files are stored together: their hashes take less time
-// then, and they are still in the processor's cache when they are compressed.
+// smallTogether is how many bytes of small files are stored together at least: their hashes take less time
+// then, and they are still in the processor's cache when they are compressed. A longer file waits for as much beside it.
 const smallTogether = 128 << 10
+
+// smallBytes is room for two files.
+const smallBytes = 2 * chunker.MinBytes
 
 // saveSmall stores the small files that w has collected. False means that the backup ends.
 func (r *run) saveSmall(ctx context.Context, w *work) bool {

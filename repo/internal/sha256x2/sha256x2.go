@@ -33,7 +33,7 @@ func Sum2(a, b []byte) (sumA, sumB [sha256.Size]byte) {
 
 // Sums sets sums[i] to the SHA-256 of messages[i], for all i; sums must not be shorter. Messages
 // may overlap. When one ends, the next takes its place beside the other one under way,
-// so that lengths need not be alike.
+// so that lengths need not be alike. The longest is the first: as the last it would go on alone.
 func Sums(sums [][sha256.Size]byte, messages [][]byte) {
 	if !accelerated || len(messages) < 2 {
 		for i, m := range messages {
@@ -41,15 +41,25 @@ func Sums(sums [][sha256.Size]byte, messages [][]byte) {
 		}
 		return
 	}
-	var x, y lane
-	forX, forY := 0, 1 // the messages that they have
-	x.begin(messages[forX])
-	y.begin(messages[forY])
-	for next := 2; ; next++ {
-		both(&x, &y)
-		if next >= len(messages) {
-			break
+	longest := 0
+	for i, m := range messages {
+		if len(m) > len(messages[longest]) {
+			longest = i
 		}
+	}
+	var x, y lane
+	forX, forY := longest, -1 // the messages that they have
+	x.begin(messages[longest])
+	for next := range messages {
+		switch {
+		case next == longest:
+			continue
+		case forY < 0:
+			forY = next
+			y.begin(messages[next])
+			continue
+		}
+		both(&x, &y)
 		if x.done() {
 			sums[forX], forX = x.finish(), next
 			x.begin(messages[next])
@@ -58,6 +68,7 @@ func Sums(sums [][sha256.Size]byte, messages [][]byte) {
 			y.begin(messages[next])
 		}
 	}
+	both(&x, &y)
 	sums[forX], sums[forY] = x.finish(), y.finish()
 }
 
