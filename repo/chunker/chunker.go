@@ -32,7 +32,7 @@ type Chunker struct {
 	// mod[b] reduces a fingerprint whose top byte b has been shifted out beyond the
 	// degree; out[b] takes the byte b out that leaves the window.
 	mod, out [256]uint64
-	matrices matrices // the same for skipPlanes
+	factors  planeFactors // the same for skip512 and skip256
 }
 
 // made holds a Chunker per polynomial. A process meets one or two repositories.
@@ -77,7 +77,7 @@ func newChunker(pol Pol) *Chunker {
 		}
 		c.out[b] = d
 	}
-	c.matrices = newMatrices(c)
+	c.factors = newPlaneFactors(c)
 	return c
 }
 
@@ -99,8 +99,11 @@ func (c *Chunker) CutFrom(p []byte, scanned int) int {
 
 // scanFast does what scan does, in the fastest way there is.
 func (c *Chunker) scanFast(p []byte, from int) int {
-	if planesWork {
-		return c.scan(p, c.skipPlanes(p, from))
+	switch {
+	case works512:
+		return c.scan(p, c.skip512(p, from))
+	case works256:
+		return c.scan(p, c.skip256(p, from))
 	}
 	return c.scanStreams(p, from)
 }

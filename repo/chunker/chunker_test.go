@@ -230,27 +230,32 @@ func FuzzCut(f *testing.F) {
 }
 
 func BenchmarkCut(b *testing.B) {
-	p := noise(24 << 20)
+	const n = 24 << 20
 	c := New(testPol)
-	for _, bench := range []struct {
-		name string
-		scan func(p []byte, from int) int
-	}{{"plain", c.scan}, {"streams", c.scanStreams}, {"fast", c.scanFast}} {
-		b.Run(bench.name, func(b *testing.B) {
-			b.SetBytes(int64(len(p)))
+	scans := map[string]func(p []byte, from int) int{"plain": c.scan, "streams": c.scanStreams}
+	for _, way := range ways {
+		if way.works {
+			scans[way.name] = func(p []byte, from int) int { return c.scan(p, way.skip(c, p, from)) }
+		}
+	}
+	for kind, p := range map[string][]byte{"noise": noise(n), "text": text(n, rand.New(rand.NewPCG(9, 10)))} {
+		for name, scan := range scans {
+			b.Run(kind+"/"+name, func(b *testing.B) {
+				b.SetBytes(n)
+				for b.Loop() {
+					for from := windowBytes; from < n; {
+						from += 1 + scan(p[from:], windowBytes)
+					}
+				}
+			})
+		}
+		b.Run(kind+"/Cut", func(b *testing.B) {
+			b.SetBytes(n)
 			for b.Loop() {
-				for from := windowBytes; from < len(p); {
-					from += 1 + bench.scan(p[from:], windowBytes)
+				for rest := p; len(rest) > 0; {
+					rest = rest[c.Cut(rest):]
 				}
 			}
 		})
 	}
-	b.Run("Cut", func(b *testing.B) {
-		b.SetBytes(int64(len(p)))
-		for b.Loop() {
-			for rest := p; len(rest) > 0; {
-				rest = rest[c.Cut(rest):]
-			}
-		}
-	})
 }

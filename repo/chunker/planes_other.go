@@ -2,10 +2,12 @@
 
 package chunker
 
-const planesWork = false
+const works512, works256 = false, false
 
-type matrices struct{}
+type planeFactors struct{}
 
-func newMatrices(*Chunker) matrices { return matrices{} }
+func newPlaneFactors(*Chunker) planeFactors { return planeFactors{} }
 
-func (*Chunker) skipPlanes([]byte, int) int { panic("chunker: no vector registers") }
+func (*Chunker) skip512([]byte, int) int { panic("chunker: no vector registers") }
+
+func (*Chunker) skip256([]byte, int) int { panic("chunker: no vector registers") }

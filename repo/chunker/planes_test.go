@@ -4,30 +4,50 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"syscall"
 	"testing"
 )
 
 const (
-	unitBytes       = 64 * 64        // the shortest block of skipPlanes: 64 streams of a row
-	planeBlockBytes = 15 * unitBytes // the longest one
+	rowBytes = 64 // of a stream
+	mostRows = 15 // of a block
+	mostUnit = 64 * rowBytes
 )
+
+// ways are those to scan several streams at once.
+var ways = []struct {
+	name    string
+	works   bool
+	streams int
+	skip    func(c *Chunker, p []byte, from int) int
+}{
+	{"AVX-512", works512, 64, (*Chunker).skip512},
+	{"AVX2", works256, 32, (*Chunker).skip256},
+}
 
 // sameScan checks each fast scan of this machine against the plain one.
 func sameScan(t *testing.T, c *Chunker, p []byte, from int) {
 	t.Helper()
 	want := c.scan(p, from)
-	if got := c.scanStreams(p, from); got != want {
-		t.Errorf("polynomial %v: streams over %d bytes from %d: cut %d, want %d", c.pol, len(p), from, got, want)
+	check := func(name string, got int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("polynomial %v: %s over %d bytes from %d: cut %d, want %d", c.pol, name, len(p), from, got, want)
+		}
 	}
-	if !planesWork {
-		return
-	}
-	if got := c.scanFast(p, from); got != want {
-		t.Errorf("polynomial %v: planes over %d bytes from %d: cut %d, want %d", c.pol, len(p), from, got, want)
-	}
-	if at := c.skipPlanes(p, from); at < from || at > want || want-at >= 64 && len(p)-at >= unitBytes {
-		t.Errorf("polynomial %v: planes over %d bytes from %d: %d skipped, cut at %d", c.pol, len(p), from, at, want)
+	check("streams", c.scanStreams(p, from))
+	check("fast", c.scanFast(p, from))
+	for _, way := range ways {
+		if !way.works {
+			continue
+		}
+		at := way.skip(c, p, from)
+		if at < from || at > want || want-at >= rowBytes && len(p)-at >= way.streams*rowBytes {
+			t.Errorf("polynomial %v: %s over %d bytes from %d: %d skipped, cut at %d", c.pol, way.name, len(p), from, at, want)
+			continue
+		}
+		check(way.name, c.scan(p, at))
 	}
 }
 
@@ -51,7 +71,9 @@ func text(n int, r *rand.Rand) []byte {
 
 // TestScansAgree takes random polynomials over data of many kinds from cut to cut.
 func TestScansAgree(t *testing.T) {
-	t.Logf("planes work: %v", planesWork)
+	for _, way := range ways {
+		t.Logf("%s works: %v; what the processor has not is not tested", way.name, way.works)
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	const n = 3 << 20
 	data := map[string][]byte{
@@ -75,14 +97,16 @@ func TestScansAgree(t *testing.T) {
 
 // TestScanLengths takes lengths around those of all blocks, from places of every alignment.
 func TestScanLengths(t *testing.T) {
-	p := noise(64 + 3*planeBlockBytes)
-	for units := range 2*15 + 3 {
-		for _, d := range []int{-64, -1, 0, 1, 63, 64} {
-			if n := units*unitBytes + d; n >= 0 {
-				c := randomChunker(t)
-				from := windowBytes + units
-				sameScan(t, c, p[:from+n], from)
-				sameScan(t, c, p[units:][:from+n], from)
+	p := noise(64 + 3*mostRows*mostUnit)
+	for _, way := range ways {
+		for units := range 2*mostRows + 3 {
+			for _, d := range []int{-64, -1, 0, 1, 63, 64} {
+				if n := units*way.streams*rowBytes + d; n >= 0 {
+					c := randomChunker(t)
+					from := windowBytes + units
+					sameScan(t, c, p[:from+n], from)
+					sameScan(t, c, p[units:][:from+n], from)
+				}
 			}
 		}
 	}
@@ -91,9 +115,16 @@ func TestScanLengths(t *testing.T) {
 // TestScanEveryStream puts cuts, which 64 zeros are, into each stream of blocks of several lengths, in front of, behind and at
 // the borders of its rows and of the block, alone and with others before and behind.
 func TestScanEveryStream(t *testing.T) {
+	for _, way := range ways {
+		t.Run(strconv.Itoa(way.streams), func(t *testing.T) { scanEveryStream(t, way.streams) })
+	}
+}
+
+func scanEveryStream(t *testing.T, streams int) {
+	unit := streams * rowBytes
 	r := rand.New(rand.NewPCG(3, 4))
 	c := randomChunker(t)
-	base := text(windowBytes+planeBlockBytes+7*unitBytes, r)
+	base := text(windowBytes+(mostRows+7)*unit, r)
 	p := bytes.Clone(base)
 	var cuts []int
 	cut := func(at int) {
@@ -101,10 +132,10 @@ func TestScanEveryStream(t *testing.T) {
 		clear(p[at-windowBytes : at])
 	}
 	found := make(map[int]bool)
-	for _, units := range []int{1, 2, 15, 22} {
-		end := windowBytes + units*unitBytes
-		stride := min(units, 15) * 64
-		for stream := range 64 {
+	for _, units := range []int{1, 2, mostRows, mostRows + 7} {
+		end := windowBytes + units*unit
+		stride := min(units, mostRows) * rowBytes
+		for stream := range streams {
 			start := windowBytes + stream*stride
 			for _, in := range []int{0, 1, 17, 62, 63, 64, 65, stride - 64, stride - 1, r.IntN(stride)} {
 				cut(start + in)
@@ -125,7 +156,7 @@ func TestScanEveryStream(t *testing.T) {
 			}
 		}
 	}
-	if len(found) < 500 {
+	if len(found) < 8*streams {
 		t.Errorf("cuts at %d places only: the text has some of its own", len(found))
 	}
 }
@@ -133,7 +164,7 @@ func TestScanEveryStream(t *testing.T) {
 // TestScanStaysInside has the data begin and end where memory does.
 func TestScanStaysInside(t *testing.T) {
 	page := syscall.Getpagesize()
-	m, err := syscall.Mmap(-1, 0, 40*unitBytes+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	m, err := syscall.Mmap(-1, 0, 40*mostUnit+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,12 +181,14 @@ func TestScanStaysInside(t *testing.T) {
 		}
 	}
 	c := New(testPol)
-	for units := range 40 {
-		for _, d := range []int{0, 1, 63, 64, 65} {
-			n := units*unitBytes + d
-			sameScan(t, c, p[:windowBytes+n], windowBytes)
-			if n+windowBytes <= len(p) {
-				sameScan(t, c, p[len(p)-n-windowBytes:], windowBytes)
+	for _, way := range ways {
+		for units := range 40 {
+			for _, d := range []int{0, 1, 63, 64, 65} {
+				n := units*way.streams*rowBytes + d
+				sameScan(t, c, p[:windowBytes+n], windowBytes)
+				if n+windowBytes <= len(p) {
+					sameScan(t, c, p[len(p)-n-windowBytes:], windowBytes)
+				}
 			}
 		}
 	}
@@ -163,11 +196,12 @@ func TestScanStaysInside(t *testing.T) {
 
 // FuzzScan compares the scans with any polynomial, on noise or text where runs of zeros put cuts at will.
 func FuzzScan(f *testing.F) {
-	const most = 64 + 2*planeBlockBytes + 2*unitBytes
+	const block, most = mostRows * mostUnit, 64 + 2*mostRows*mostUnit + 2*mostUnit
 	kinds := [][]byte{noise(most), text(most, rand.New(rand.NewPCG(5, 6)))}
-	f.Add(uint64(testPol), uint32(most), uint32(0), uint32(planeBlockBytes), uint32(7000), uint32(9000), byte(64), false)
-	f.Add(uint64(1), uint32(most-1), uint32(64), uint32(2*planeBlockBytes), uint32(planeBlockBytes-1), uint32(0), byte(70), true)
-	f.Add(uint64(0x1fffffffffffff), uint32(unitBytes+64), uint32(1), uint32(unitBytes), uint32(unitBytes-64), uint32(0), byte(64), true)
+	f.Add(uint64(testPol), uint32(most), uint32(0), uint32(block), uint32(7000), uint32(9000), byte(64), false)
+	f.Add(uint64(1), uint32(most-1), uint32(64), uint32(2*block), uint32(block-1), uint32(0), byte(70), true)
+	f.Add(uint64(0x1fffffffffffff), uint32(mostUnit+64), uint32(1), uint32(mostUnit), uint32(mostUnit-64), uint32(0), byte(64), true)
+	f.Add(uint64(testPol), uint32(mostUnit/2+64), uint32(0), uint32(mostUnit/2), uint32(mostUnit/2-64), uint32(0), byte(64), false)
 	f.Fuzz(func(t *testing.T, pol uint64, n, from, a, b, c uint32, run byte, isText bool) {
 		p := kinds[0]
 		if isText {
