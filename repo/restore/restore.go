@@ -3,7 +3,7 @@
 //	walk (one goroutine)   directories, links and devices are made in the order of the names; trees
 //	   │                   are loaded some ahead
 //	   │ batches           of parts of files that are near each other in the packs
-//	workers                read, verify and write; whoever writes the last part of a file finishes it
+//	workers                read, verify (repo.LendBlobs) and write; whoever writes the last part of a file finishes it
 //
 // A directory is finished, times last, by whoever completes its last entry.
 //
@@ -19,7 +19,7 @@
 //
 // # Memory
 //
-// The parts in work: Workers × about 12 MiB; the trees of the path to the place where the walk is and
+// The parts in work: Workers × about 8 MiB; the trees of the path to the place where the walk is and
 // of up to 8 directories after each of them; for each file with several names about 200 bytes.
 package restore
 
@@ -43,7 +43,7 @@ type Store interface {
 	LoadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, error)
 	LookupBlob(h blob.Handle) (blob.Location, bool, error)
 	Parts(content []blob.ID, sizeBytes, mostBytes int64) ([]repo.Part, error)
-	ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open repo.OpenBlob) bool)
+	LendBlobs(ctx context.Context, hs []blob.Handle, use func(i int, lend repo.LendBlob) bool)
 }
 
 // Overwrite says what happens to what is in the target already. Directories are always entered.
@@ -209,9 +209,8 @@ func (r *run) write(ctx context.Context) error {
 	counting.Go(func() { entries, sizeBytes = r.count(ctx) })
 	for range r.Workers {
 		workers.Go(func() {
-			var buf []byte
 			for batch := range r.jobs {
-				buf = r.batch(ctx, batch, buf)
+				r.batch(ctx, batch)
 			}
 		})
 	}
