@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
@@ -74,7 +75,7 @@ type walker struct {
 
 // visit goes through all of it.
 func (w *walker) visit(ctx context.Context) {
-	root := &dir{run: w.run, fd: w.root, opened: true, absent: w.root < 0}
+	root := &dir{run: w.run, path: filepath.Clean(w.Target), fd: w.root, opened: true, absent: w.root < 0}
 	root.left.Store(1)
 	nodes, err := w.load(ctx, &w.Tree).Wait()
 	if err != nil {
@@ -102,8 +103,7 @@ func (w *walker) dir(ctx context.Context, d *dir, nodes []snapshot.Node, at spot
 			w.entry(ctx, d, n)
 			return
 		}
-		sub := &dir{run: w.run, up: d, node: n, selected: w.Select.selects(at)}
-		sub.left.Store(1)
+		sub := newDir(d, n, w.Select.selects(at))
 		d.left.Add(1)
 		defer sub.entryDone(ctx)
 		if sub.selected && sub.open() != nil {
@@ -111,7 +111,7 @@ func (w *walker) dir(ctx context.Context, d *dir, nodes []snapshot.Node, at spot
 		}
 		nodes, err := tree.Wait()
 		if err != nil {
-			w.unreadable(ctx, sub.path(), err)
+			w.unreadable(ctx, sub.path, err)
 			sub.failed = true
 			return
 		}
@@ -124,7 +124,6 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 	if err := d.open(); err != nil {
 		return // it was told
 	}
-	path := d.join(n.Name)
 	group := w.group(n)
 	if group != nil && group.first != nil {
 		d.left.Add(1)
@@ -135,7 +134,7 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 		if group != nil {
 			group.first = &place{d.rel(), n.Name}
 		}
-		action, ok := w.special(d, n, path)
+		action, ok := w.special(d, n, d.join(n.Name))
 		group.made(ctx, ok, action)
 		return
 	}
@@ -145,7 +144,7 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 	}
 	parts, err := w.store.Parts(n.Content, int64(n.Size), batchBytes)
 	if err != nil {
-		w.failed(path, err)
+		w.failed(f.path(), err)
 		group.made(ctx, false, Unchanged)
 		return
 	}
