@@ -88,6 +88,9 @@ type Options struct {
 	OwnershipByName bool
 	// Xattrs tells which extended attributes are restored, by their names; nil means all.
 	Xattrs func(name string) bool
+	// Begin is waited for before the target is touched; trees are loaded meanwhile. Its error ends the restore; nil
+	// is nothing to wait for.
+	Begin func(ctx context.Context) error
 	// Workers is how many batches are in work at a time; 0 means 4 and one for each processor.
 	Workers int
 	// Reporter is told of the progress; nil discards it.
@@ -154,6 +157,8 @@ type run struct {
 	jobs chan []part
 	ways atomic.Uint64 // directories that are made only to hold what is selected
 
+	entriesToDo, bytesToDo uint64 // counted
+
 	noXattrs sync.Once // the file system of the target has none: told once
 
 	restored, restoredBytes, unchanged, unchangedBytes, deleted, verified, errors atomic.Uint64
@@ -172,11 +177,21 @@ func Run(ctx context.Context, store Store, o Options) (Result, error) {
 		o.Workers = 4 + runtime.GOMAXPROCS(0)
 	}
 	r := &run{Options: o, store: store, owner: newOwners(o.OwnershipByName), jobs: make(chan []part), mark: newMark()}
+	var counting sync.WaitGroup
+	defer counting.Wait()
+	counted, stop := context.WithCancel(ctx)
+	defer stop()
+	counting.Go(func() { r.count(counted) })
+	if o.Begin != nil {
+		if err := o.Begin(ctx); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := r.openTarget(); err != nil {
 		return Result{}, err
 	}
 	defer closeFD(r.root)
-	err := r.write(ctx)
+	err := r.write(ctx, counting.Wait)
 	if err == nil && o.Verify && !o.DryRun {
 		err = r.verify(ctx)
 	}
@@ -202,11 +217,9 @@ func (r *run) openTarget() error {
 	return nil
 }
 
-// write walks and writes.
-func (r *run) write(ctx context.Context) error {
-	var counting, workers sync.WaitGroup
-	var entries, sizeBytes uint64
-	counting.Go(func() { entries, sizeBytes = r.count(ctx) })
+// write walks and writes. What there is to do is known when counted returns.
+func (r *run) write(ctx context.Context, counted func()) error {
+	var workers sync.WaitGroup
 	for range r.Workers {
 		workers.Go(func() {
 			for batch := range r.jobs {
@@ -218,11 +231,11 @@ func (r *run) write(ctx context.Context) error {
 	w.visit(ctx)
 	close(r.jobs)
 	workers.Wait()
-	counting.Wait()
+	counted()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	r.Reporter.Total(entries+r.ways.Load(), sizeBytes, true)
+	r.Reporter.Total(r.entriesToDo+r.ways.Load(), r.bytesToDo, true)
 	return nil
 }
 

@@ -37,7 +37,8 @@ func (r *run) load(ctx context.Context, id *blob.ID) *walk.Coming {
 }
 
 // count finds out how much is selected. The directories above that are missing in the target are counted as they are made.
-func (r *run) count(ctx context.Context) (entries, sizeBytes uint64) {
+func (r *run) count(ctx context.Context) {
+	var entries, sizeBytes uint64
 	var visit func(n *snapshot.Node, at spot, tree *walk.Coming)
 	visit = func(n *snapshot.Node, at spot, tree *walk.Coming) {
 		if tree == nil || r.Select.selects(at) {
@@ -61,7 +62,7 @@ func (r *run) count(ctx context.Context) (entries, sizeBytes uint64) {
 	if ctx.Err() == nil {
 		r.Reporter.Total(entries+r.ways.Load(), sizeBytes, true)
 	}
-	return entries, sizeBytes
+	r.entriesToDo, r.bytesToDo = entries, sizeBytes
 }
 
 // walker makes what is no file, and deals the files out.
