@@ -10,6 +10,7 @@ import (
 
 	"vitrine/repo/backend"
 	"vitrine/repo/blob"
+	"vitrine/repo/hugepage"
 )
 
 // batchLimits are those of ReadBlobs. A backend with latency wants large requests, and several of
@@ -32,18 +33,10 @@ type OpenBlob func(buf []byte) ([]byte, error)
 // ReadBlob does, and its errors are those of ReadBlob. Of a store that does not answer open says so at once:
 // that has been waited for already.
 func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open OpenBlob) bool) {
-	locs := make([]blob.Location, len(hs)) // zero where ReadBlob is to do it
-	for i, h := range hs {
-		if loc, ok, err := r.LookupBlob(h); ok && err == nil {
-			locs[i] = loc
-		}
-	}
-	o := &opener{r: r, hs: hs, locs: locs, sealed: make([][]byte, len(hs)), failed: make([]error, len(hs)), most: 1, plain: getSealed()}
-	buffers := append(o.readSpans(ctx, PlanSpans(locs, batchLimits)), o.plain)
+	o := &opener{batch: r.fetch(ctx, hs), most: 1, plain: spanBuffers.Get().(*[]byte)}
 	defer func() {
-		for _, b := range buffers {
-			putSealed(b)
-		}
+		o.release()
+		putSpan(o.plain)
 	}()
 	for i := range hs {
 		if !use(i, func(buf []byte) ([]byte, error) { return o.open(ctx, i, buf) }) {
@@ -52,18 +45,60 @@ func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i
 	}
 }
 
-// opener decodes the blobs of one call of ReadBlobs.
-type opener struct {
+// batch is blobs that are read together.
+type batch struct {
 	r      *Repository
 	hs     []blob.Handle
-	locs   []blob.Location
-	sealed [][]byte // nil: it could not be read with the others, or is in a batch already
-	failed []error  // why the store did not give a blob: it will not to ReadBlob either
+	locs   []blob.Location // zero where ReadBlob is to do it
+	sealed [][]byte        // nil: it could not be read with the others, or has been decoded
+	failed []error         // why the store did not give a blob: it will not to ReadBlob either
+	buffer *[]byte         // holds what is sealed
+}
 
-	// The batch that was decoded last: from one blob that was asked for up to some that
+// spanBuffers recycles the buffers of batches. Those of single blobs are others, since they are many and small.
+var spanBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func putSpan(p *[]byte) {
+	if cap(*p) <= maxPooledBytes {
+		spanBuffers.Put(p)
+	}
+}
+
+// grown returns a slice of n bytes, in the memory of p when that is enough. What is new has room for a little more, so
+// that it serves for what is about as long.
+func grown(p []byte, n int) []byte {
+	const step = 256 << 10
+	if n > cap(p) && n > step {
+		p = make([]byte, n, (n+step-1)/step*step)
+		hugepage.Advise(p)
+		return p
+	}
+	return slices.Grow(p[:0], n)[:n]
+}
+
+// fetch reads the sealed bytes of blobs.
+func (r *Repository) fetch(ctx context.Context, hs []blob.Handle) *batch {
+	b := &batch{r: r, hs: hs, locs: make([]blob.Location, len(hs)), sealed: make([][]byte, len(hs)), failed: make([]error, len(hs))}
+	for i, h := range hs {
+		if loc, ok, err := r.LookupBlob(h); ok && err == nil {
+			b.locs[i] = loc
+		}
+	}
+	b.readSpans(ctx, PlanSpans(b.locs, batchLimits))
+	return b
+}
+
+// release ends the use of what is sealed.
+func (b *batch) release() { putSpan(b.buffer) }
+
+// opener decodes the blobs of one call of ReadBlobs.
+type opener struct {
+	*batch
+
+	// What was decoded last: from one blob that was asked for up to some that
 	// follow it.
 	first   int
-	batch   []Decoding
+	opened  []Decoding
 	entries []blob.Entry
 	asked   []bool  // for, once: a second time the bytes may be overwritten
 	most    int     // blobs that it may have
@@ -78,9 +113,9 @@ func (o *opener) open(ctx context.Context, i int, buf []byte) ([]byte, error) {
 	if o.sealed[i] != nil {
 		o.decode(i, buf)
 	}
-	if k := i - o.first; k >= 0 && k < len(o.batch) && !o.asked[k] {
+	if k := i - o.first; k >= 0 && k < len(o.opened) && !o.asked[k] {
 		o.asked[k] = true
-		if d := &o.batch[k]; d.Err == nil && k > 0 {
+		if d := &o.opened[k]; d.Err == nil && k > 0 {
 			return append(buf[:0], d.Plain...), nil
 		} else if d.Err == nil {
 			return d.Plain, nil // in buf already
@@ -107,51 +142,59 @@ func (o *opener) decode(i int, buf []byte) {
 	}
 	free := slices.Grow((*o.plain)[:0], behind)
 	*o.plain = free
-	o.first, o.batch = i, o.batch[:0]
+	o.first, o.opened = i, o.opened[:0]
 	for k, e := range o.entries {
 		if k > 0 {
 			n := int(e.Size())
 			buf, free = free[:0:n], free[n:n]
 		}
-		o.batch = append(o.batch, Decoding{Entry: e, Sealed: o.sealed[i+k], Buf: buf})
+		o.opened = append(o.opened, Decoding{Entry: e, Sealed: o.sealed[i+k], Buf: buf})
 		o.sealed[i+k] = nil // decoding overwrites it
 	}
-	o.asked = slices.Grow(o.asked[:0], len(o.batch))[:len(o.batch)]
+	o.asked = slices.Grow(o.asked[:0], len(o.opened))[:len(o.opened)]
 	clear(o.asked)
-	o.r.DecodeBlobs(o.batch)
+	o.r.DecodeBlobs(o.opened)
 }
 
-// readSpans reads the spans and cuts them into sealed; what cannot be read stays nil there. The
-// buffers go back to the pool when sealed is not needed any more.
-func (o *opener) readSpans(ctx context.Context, spans []Span) []*[]byte {
-	buffers := make([]*[]byte, len(spans))
+// readSpans reads the spans and cuts them into sealed; what cannot be read stays nil there.
+func (b *batch) readSpans(ctx context.Context, spans []Span) {
+	n := 0
+	for k := range spans {
+		n += spans[k].LengthBytes
+	}
+	b.buffer = spanBuffers.Get().(*[]byte)
+	*b.buffer = grown(*b.buffer, n)
+	free := *b.buffer
 	var g errgroup.Group
 	g.SetLimit(spanParallel)
 	var away away
 	for k := range spans {
 		s := &spans[k]
-		buffers[k] = getSealed()
-		g.Go(func() error {
-			buf := slices.Grow((*buffers[k])[:0], s.LengthBytes)[:s.LengthBytes]
-			*buffers[k] = buf
+		buf := free[:s.LengthBytes:s.LengthBytes]
+		free = free[s.LengthBytes:]
+		read := func() error {
 			err := away.get()
 			if err == nil {
-				err = o.r.ReadSpan(hinted(ctx, o.hs[s.Blobs[0]].Type), s, buf) // packs hold blobs of one type
+				err = b.r.ReadSpan(hinted(ctx, b.hs[s.Blobs[0]].Type), s, buf) // packs hold blobs of one type
 				away.learn(err)
 			}
 			for _, i := range s.Blobs {
 				switch {
 				case err == nil:
-					o.sealed[i] = s.Sealed(buf, o.locs[i])
+					b.sealed[i] = s.Sealed(buf, b.locs[i])
 				case !IsLost(err): // else ReadBlob will say what is wrong, blob by blob
-					o.failed[i] = err
+					b.failed[i] = err
 				}
 			}
 			return nil
-		})
+		}
+		if k < len(spans)-1 {
+			g.Go(read)
+		} else {
+			_ = read() // which a goroutine of its own would only grow its stack for
+		}
 	}
 	g.Wait()
-	return buffers
 }
 
 // away knows that the store does not answer: who has not yet asked need not wait for that again.

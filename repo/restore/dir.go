@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +16,7 @@ type dir struct {
 	*run
 	up       *dir
 	node     *snapshot.Node // nil for the target itself
+	path     string         // where it is, for messages
 	selected bool           // false: it only leads to something that is
 	at       spot
 	names    []snapshot.Node // what the snapshot has in it, once it is known
@@ -33,15 +33,20 @@ type dir struct {
 	left atomic.Int32 // entries that are not done, and one for the walk
 }
 
-// path returns where it is, for messages.
-func (d *dir) path() string {
-	if d.up == nil {
-		return d.Target
-	}
-	return d.up.join(d.node.Name)
+// newDir returns a directory below another one.
+func newDir(up *dir, n *snapshot.Node, selected bool) *dir {
+	d := &dir{run: up.run, up: up, node: n, path: up.join(n.Name), selected: selected}
+	d.left.Store(1)
+	return d
 }
 
-func (d *dir) join(name string) string { return filepath.Join(d.path(), name) }
+// join returns the path of an entry. filepath.Join would look at each of its letters, for each file.
+func (d *dir) join(name string) string {
+	if d.path == "/" {
+		return "/" + name
+	}
+	return d.path + "/" + name
+}
 
 // rel returns the names that lead to it from the target.
 func (d *dir) rel() []string {
@@ -66,7 +71,7 @@ func (d *dir) open() error {
 		return nil
 	}
 	if d.err = d.make(); d.err != nil {
-		d.run.failed(d.path(), fmt.Errorf("make the directory: %w", d.err))
+		d.run.failed(d.path, fmt.Errorf("make the directory: %w", d.err))
 		return d.err
 	}
 	d.countWay()
@@ -158,11 +163,11 @@ func (d *dir) finish() {
 	}
 	if !d.DryRun && (d.fresh || d.Overwrite != Never) {
 		if err := d.attributes(descriptor(d.fd), d.node, !d.fresh); err != nil {
-			d.run.failed(d.path(), err)
+			d.run.failed(d.path, err)
 		}
 	}
 	if !d.failed {
-		d.run.done(d.path(), d.node, action)
+		d.run.done(d.path, d.node, action)
 	}
 }
 

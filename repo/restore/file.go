@@ -40,8 +40,8 @@ type part struct {
 	f *file
 }
 
-// batch restores parts. Chunks are read into buf, which is returned for the next batch.
-func (r *run) batch(ctx context.Context, parts []part, buf []byte) []byte {
+// batch restores parts.
+func (r *run) batch(ctx context.Context, parts []part) {
 	var chunks []blob.Handle
 	var of []int // the part of each chunk
 	for i, p := range parts {
@@ -59,15 +59,14 @@ func (r *run) batch(ctx context.Context, parts []part, buf []byte) []byte {
 		}
 	}
 	if len(chunks) > 0 && ctx.Err() == nil {
-		r.store.ReadBlobs(ctx, chunks, func(k int, open repo.OpenBlob) bool {
+		r.store.LendBlobs(ctx, chunks, func(k int, lend repo.LendBlob) bool {
 			finish(of[k]) // those before have all their chunks
 			p := &parts[of[k]]
 			if p.f.failed.Load() {
 				return ctx.Err() == nil
 			}
-			plain, err := open(buf)
+			plain, err := lend()
 			if err == nil {
-				buf = plain
 				err = p.f.put(plain, p.OffsetBytes)
 				p.OffsetBytes += int64(len(plain))
 			}
@@ -78,7 +77,6 @@ func (r *run) batch(ctx context.Context, parts []part, buf []byte) []byte {
 		})
 	}
 	finish(len(parts))
-	return buf
 }
 
 func (f *file) path() string { return f.dir.join(f.node.Name) }

@@ -3,7 +3,7 @@
 //	walk (one goroutine)   directories, links and devices are made in the order of the names; trees
 //	   │                   are loaded some ahead
 //	   │ batches           of parts of files that are near each other in the packs
-//	workers                read, verify and write; whoever writes the last part of a file finishes it
+//	workers                read, verify (repo.LendBlobs) and write; whoever writes the last part of a file finishes it
 //
 // A directory is finished, times last, by whoever completes its last entry.
 //
@@ -19,7 +19,7 @@
 //
 // # Memory
 //
-// The parts in work: Workers × about 12 MiB; the trees of the path to the place where the walk is and
+// The parts in work: Workers × about 8 MiB; the trees of the path to the place where the walk is and
 // of up to 8 directories after each of them; for each file with several names about 200 bytes.
 package restore
 
@@ -45,7 +45,7 @@ type Store interface {
 	LoadTree(ctx context.Context, id blob.ID) ([]snapshot.Node, error)
 	LookupBlob(h blob.Handle) (blob.Location, bool, error)
 	Parts(content []blob.ID, sizeBytes, mostBytes int64) ([]repo.Part, error)
-	ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open repo.OpenBlob) bool)
+	LendBlobs(ctx context.Context, hs []blob.Handle, use func(i int, lend repo.LendBlob) bool)
 }
 
 // Overwrite says what happens to what is in the target already. Directories are always entered.
@@ -90,6 +90,9 @@ type Options struct {
 	OwnershipByName bool
 	// Xattrs tells which extended attributes are restored, by their names; nil means all.
 	Xattrs func(name string) bool
+	// Begin is waited for before the target is touched; trees are loaded meanwhile. Its error ends the restore; nil
+	// is nothing to wait for.
+	Begin func(ctx context.Context) error
 	// Workers is how many batches are in work at a time; 0 means 4 and one for each processor.
 	Workers int
 	// Reporter is told of the progress; nil discards it.
@@ -158,6 +161,8 @@ type run struct {
 
 	giveGroup atomic.Bool // a directory that was there gives its group to what is made below: the process's is not taken for granted
 
+	entriesToDo, bytesToDo uint64 // counted
+
 	noXattrs sync.Once // the file system of the target has none: told once
 	noSetID  sync.Once // a file has lost set-ID bits: told once
 
@@ -177,11 +182,21 @@ func Run(ctx context.Context, store Store, o Options) (Result, error) {
 		o.Workers = 4 + runtime.GOMAXPROCS(0)
 	}
 	r := &run{Options: o, store: store, owner: newOwners(o.OwnershipByName), jobs: make(chan []part), mark: newMark()}
+	var counting sync.WaitGroup
+	defer counting.Wait()
+	counted, stop := context.WithCancel(ctx)
+	defer stop()
+	counting.Go(func() { r.count(counted) })
+	if o.Begin != nil {
+		if err := o.Begin(ctx); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := r.openTarget(); err != nil {
 		return Result{}, err
 	}
 	defer closeFD(r.root)
-	err := r.write(ctx)
+	err := r.write(ctx, counting.Wait)
 	if err == nil && o.Verify && !o.DryRun {
 		err = r.verify(ctx)
 	}
@@ -216,16 +231,13 @@ func (r *run) foundDir(fd int) {
 	}
 }
 
-// write walks and writes.
-func (r *run) write(ctx context.Context) error {
-	var counting, workers sync.WaitGroup
-	var entries, sizeBytes uint64
-	counting.Go(func() { entries, sizeBytes = r.count(ctx) })
+// write walks and writes. What there is to do is known when counted returns.
+func (r *run) write(ctx context.Context, counted func()) error {
+	var workers sync.WaitGroup
 	for range r.Workers {
 		workers.Go(func() {
-			var buf []byte
 			for batch := range r.jobs {
-				buf = r.batch(ctx, batch, buf)
+				r.batch(ctx, batch)
 			}
 		})
 	}
@@ -233,11 +245,11 @@ func (r *run) write(ctx context.Context) error {
 	w.visit(ctx)
 	close(r.jobs)
 	workers.Wait()
-	counting.Wait()
+	counted()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	r.Reporter.Total(entries+r.ways.Load(), sizeBytes, true)
+	r.Reporter.Total(r.entriesToDo+r.ways.Load(), r.bytesToDo, true)
 	return nil
 }
 

@@ -450,6 +450,36 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// Until Begin has returned the target is not touched, trees are read all the same, and its error ends the restore.
+func TestBegin(t *testing.T) {
+	source := zoo(t)
+	r, _ := repotest.New(t, 2)
+	tree := saved(t, r, source)
+	target := t.TempDir() + "/out"
+	conflict := errors.New("locked by another client")
+	for _, want := range []error{conflict, nil} {
+		rec := newRecorder()
+		loaded := make(chan struct{})
+		var once sync.Once
+		store := faulty{Repository: r, tree: func(id blob.ID) ([]snapshot.Node, error) {
+			once.Do(func() { close(loaded) })
+			return r.LoadTree(t.Context(), id)
+		}}
+		res, err := restore.Run(t.Context(), store, restore.Options{Tree: tree, Target: target, Reporter: rec, Begin: func(context.Context) error {
+			<-loaded
+			time.Sleep(20 * time.Millisecond) // all that may happen too early does
+			if _, err := os.Lstat(target); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the target before Begin has returned: %v", err)
+			}
+			return want
+		}})
+		if err != want || res.Errors != 0 || len(rec.errors) > 0 {
+			t.Errorf("error %v, want %v; told: %v", err, want, rec.errors)
+		}
+	}
+	same(t, source, target)
+}
+
 // An interrupted restore leaves whole files only.
 func TestInterrupted(t *testing.T) {
 	source := zoo(t)

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
@@ -36,7 +37,8 @@ func (r *run) load(ctx context.Context, id *blob.ID) *walk.Coming {
 }
 
 // count finds out how much is selected. The directories above that are missing in the target are counted as they are made.
-func (r *run) count(ctx context.Context) (entries, sizeBytes uint64) {
+func (r *run) count(ctx context.Context) {
+	var entries, sizeBytes uint64
 	var visit func(n *snapshot.Node, at spot, tree *walk.Coming)
 	visit = func(n *snapshot.Node, at spot, tree *walk.Coming) {
 		if tree == nil || r.Select.selects(at) {
@@ -60,7 +62,7 @@ func (r *run) count(ctx context.Context) (entries, sizeBytes uint64) {
 	if ctx.Err() == nil {
 		r.Reporter.Total(entries+r.ways.Load(), sizeBytes, true)
 	}
-	return entries, sizeBytes
+	r.entriesToDo, r.bytesToDo = entries, sizeBytes
 }
 
 // walker makes what is no file, and deals the files out.
@@ -74,7 +76,7 @@ type walker struct {
 
 // visit goes through all of it.
 func (w *walker) visit(ctx context.Context) {
-	root := &dir{run: w.run, fd: w.root, opened: true, absent: w.root < 0}
+	root := &dir{run: w.run, path: filepath.Clean(w.Target), fd: w.root, opened: true, absent: w.root < 0}
 	root.left.Store(1)
 	nodes, err := w.load(ctx, &w.Tree).Wait()
 	if err != nil {
@@ -102,8 +104,7 @@ func (w *walker) dir(ctx context.Context, d *dir, nodes []snapshot.Node, at spot
 			w.entry(ctx, d, n)
 			return
 		}
-		sub := &dir{run: w.run, up: d, node: n, selected: w.Select.selects(at)}
-		sub.left.Store(1)
+		sub := newDir(d, n, w.Select.selects(at))
 		d.left.Add(1)
 		defer sub.entryDone(ctx)
 		if sub.selected && sub.open() != nil {
@@ -111,7 +112,7 @@ func (w *walker) dir(ctx context.Context, d *dir, nodes []snapshot.Node, at spot
 		}
 		nodes, err := tree.Wait()
 		if err != nil {
-			w.unreadable(ctx, sub.path(), err)
+			w.unreadable(ctx, sub.path, err)
 			sub.failed = true
 			return
 		}
@@ -124,7 +125,6 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 	if err := d.open(); err != nil {
 		return // it was told
 	}
-	path := d.join(n.Name)
 	group := w.group(n)
 	if group != nil && group.first != nil {
 		d.left.Add(1)
@@ -135,7 +135,7 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 		if group != nil {
 			group.first = &place{d.rel(), n.Name}
 		}
-		action, ok := w.special(d, n, path)
+		action, ok := w.special(d, n, d.join(n.Name))
 		group.made(ctx, ok, action)
 		return
 	}
@@ -145,7 +145,7 @@ func (w *walker) entry(ctx context.Context, d *dir, n *snapshot.Node) {
 	}
 	parts, err := w.store.Parts(n.Content, int64(n.Size), batchBytes)
 	if err != nil {
-		w.failed(path, err)
+		w.failed(f.path(), err)
 		group.made(ctx, false, Unchanged)
 		return
 	}

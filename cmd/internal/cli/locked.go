@@ -20,6 +20,12 @@ func (a *app) withLock(ctx context.Context, r *repo.Repository, exclusive bool, 
 	return a.hold(ctx, r, o, func(ctx context.Context, _ *lock.Lock) error { return fn(ctx) })
 }
 
+// readLock is withLock for a shared lock under which fn reads at once: what it has read is to be relied on once the lock has
+// settled.
+func (a *app) readLock(ctx context.Context, r *repo.Repository, fn func(context.Context, *lock.Lock) error) error {
+	return a.hold(ctx, r, lock.Options{Early: true, RetryFor: a.global.retryLock, Log: a.print.Logger()}, fn)
+}
+
 // backupLock is withLock for the shared lock of a backup, which asks the lock what others do. With early, fn may read at once,
 // but writes nothing until the lock has settled. first is a backup that
 // knows of no parent (yet, with --parent and --force): much may be stored, and worth sharing.

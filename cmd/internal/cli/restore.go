@@ -13,6 +13,7 @@ import (
 	"vitrine/cmd/internal/progress"
 	"vitrine/cmd/internal/wiring"
 	"vitrine/repo"
+	"vitrine/repo/lock"
 	"vitrine/repo/restore"
 	"vitrine/repo/source/pattern"
 )
@@ -77,20 +78,23 @@ func (o *restoreOptions) registerRestore(f *pflag.FlagSet) {
 }
 
 func (a *app) runRestore(ctx context.Context, o restoreOptions, args []string) error {
+	defer boundHeap()()
 	ro, err := a.restoreOptions(o, args)
 	if err != nil {
 		return err
 	}
-	r, err := a.openRepository(ctx, wiring.CachedIndex)
+	r, err := a.openRepository(ctx, wiring.BusyIndex)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	lock := a.withLock
 	if a.global.noLock || o.dryRun {
-		lock = withoutLock
+		return a.restore(ctx, r, o, ro, args[0])
 	}
-	err = lock(ctx, r, false, func(ctx context.Context) error { return a.restore(ctx, r, o, ro, args[0]) })
+	err = a.readLock(ctx, r, func(ctx context.Context, l *lock.Lock) error {
+		ro.Begin = l.Settled
+		return a.restore(ctx, r, o, ro, args[0])
+	})
 	return whenFull(err, "`vitrine restore --no-lock` needs no room for a lock")
 }
 

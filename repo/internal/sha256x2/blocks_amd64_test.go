@@ -12,6 +12,7 @@ func TestWithoutInstructions(t *testing.T) {
 	defer func(was bool) { accelerated = was }(accelerated)
 	accelerated = false
 	TestSums(t)
+	TestPair(t)
 	p := noise(13, 1000)
 	for n := range len(p) {
 		compare(t, p[:n], p[n:])

@@ -72,6 +72,50 @@ func Sums(sums [][sha256.Size]byte, messages [][]byte) {
 	sums[forX], sums[forY] = x.finish(), y.finish()
 }
 
+// Pair computes SHA-256 of messages that come one after the other, each beside the one before or behind it. The zero value
+// has none.
+type Pair struct {
+	lanes    [2]lane
+	names    [2]int
+	messages [2][]byte
+	under    [2]bool // way
+}
+
+// Free reports whether there is room for a message.
+func (p *Pair) Free() bool { return !p.under[0] || !p.under[1] }
+
+// Begin takes a message, which must not change before End has returned its name. There must be room.
+func (p *Pair) Begin(name int, message []byte) {
+	k := 0
+	if p.under[0] {
+		k = 1
+	}
+	p.names[k], p.messages[k], p.under[k] = name, message, true
+	if accelerated {
+		p.lanes[k].begin(message)
+	}
+}
+
+// End goes on until one of the messages is done, and returns its name and its sum. There must be one.
+func (p *Pair) End() (name int, sum [sha256.Size]byte) {
+	k := 0
+	switch {
+	case !p.under[0]:
+		k = 1
+	case p.under[1] && accelerated:
+		both(&p.lanes[0], &p.lanes[1])
+		if !p.lanes[0].done() {
+			k = 1
+		}
+	}
+	message := p.messages[k]
+	p.messages[k], p.under[k] = nil, false
+	if !accelerated {
+		return p.names[k], sha256.Sum256(message)
+	}
+	return p.names[k], p.lanes[k].finish()
+}
+
 // lane is one message under way: first its whole blocks, then the tail with what is left of it.
 type lane struct {
 	h         state

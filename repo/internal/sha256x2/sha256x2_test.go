@@ -77,12 +77,54 @@ func TestSums(t *testing.T) {
 	}
 }
 
+// A pair takes messages of any length while others are under way, and gives each its own sum.
+func TestPair(t *testing.T) {
+	p := noise(14, 1<<18)
+	rng := rand.New(rand.NewPCG(5, 6))
+	var pair Pair
+	for round := range 30 {
+		messages := make([][]byte, rng.IntN(60))
+		left := make(map[int]bool)
+		end := func() {
+			name, sum := pair.End()
+			if !left[name] {
+				t.Fatalf("round %d: message %d came to an end and is not under way", round, name)
+			}
+			delete(left, name)
+			if want := sha256.Sum256(messages[name]); sum != want {
+				t.Fatalf("round %d: message %d, %d bytes: %x, want %x", round, name, len(messages[name]), sum, want)
+			}
+		}
+		for i := range messages {
+			n := rng.IntN(1 << (1 + rng.IntN(17)))
+			at := rng.IntN(len(p) - n)
+			messages[i] = p[at : at+n]
+			for len(left) > 0 && (rng.IntN(4) == 0 || !pair.Free()) {
+				end()
+			}
+			if pair.Free() != (len(left) < 2) {
+				t.Fatalf("round %d: %d messages are under way, and there is room: %v", round, len(left), pair.Free())
+			}
+			pair.Begin(i, messages[i])
+			left[i] = true
+		}
+		for len(left) > 0 {
+			end()
+		}
+	}
+}
+
 func TestNothingIsAllocated(t *testing.T) {
+	var pair Pair
 	a, b := noise(5, 70_000), noise(6, 100)
 	messages, sums := [][]byte{a, b, b, a, b}, make([][sha256.Size]byte, 5)
 	if n := testing.AllocsPerRun(10, func() {
 		Sum2(a, b)
 		Sums(sums, messages)
+		pair.Begin(1, a)
+		pair.Begin(2, b)
+		pair.End()
+		pair.End()
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
