@@ -18,58 +18,35 @@ const blockBytes = sha256.BlockSize
 // cannot stop a goroutine in there. 64 KiB of both together take about 20 µs.
 const callBlocks = 512
 
-// Sum2 returns the SHA-256 of a and of b, which may overlap. It is fastest when they are of
-// about the same length.
-func Sum2(a, b []byte) (sumA, sumB [sha256.Size]byte) {
-	if !accelerated {
-		return sha256.Sum256(a), sha256.Sum256(b)
-	}
-	var x, y lane
-	x.begin(a)
-	y.begin(b)
-	both(&x, &y)
-	return x.finish(), y.finish()
-}
-
 // Sums sets sums[i] to the SHA-256 of messages[i], for all i; sums must not be shorter. Messages
 // may overlap. When one ends, the next takes its place beside the other one under way,
 // so that lengths need not be alike. The longest is the first: as the last it would go on alone.
 func Sums(sums [][sha256.Size]byte, messages [][]byte) {
-	if !accelerated || len(messages) < 2 {
-		for i, m := range messages {
-			sums[i] = sha256.Sum256(m)
-		}
-		return
-	}
 	longest := 0
 	for i, m := range messages {
 		if len(m) > len(messages[longest]) {
 			longest = i
 		}
 	}
-	var x, y lane
-	forX, forY := longest, -1 // the messages that they have
-	x.begin(messages[longest])
-	for next := range messages {
+	var p Pair
+	for i := range messages {
+		// The longest, then the others in their order.
 		switch {
-		case next == longest:
-			continue
-		case forY < 0:
-			forY = next
-			y.begin(messages[next])
-			continue
+		case i == 0:
+			i = longest
+		case i <= longest:
+			i--
 		}
-		both(&x, &y)
-		if x.done() {
-			sums[forX], forX = x.finish(), next
-			x.begin(messages[next])
-		} else {
-			sums[forY], forY = y.finish(), next
-			y.begin(messages[next])
+		if !p.Free() {
+			name, sum := p.End()
+			sums[name] = sum
 		}
+		p.Begin(i, messages[i])
 	}
-	both(&x, &y)
-	sums[forX], sums[forY] = x.finish(), y.finish()
+	for !p.Empty() {
+		name, sum := p.End()
+		sums[name] = sum
+	}
 }
 
 // Pair computes SHA-256 of messages that come one after the other, each beside the one before or behind it. The zero value
@@ -83,6 +60,9 @@ type Pair struct {
 
 // Free reports whether there is room for a message.
 func (p *Pair) Free() bool { return !p.under[0] || !p.under[1] }
+
+// Empty reports whether no message is under way.
+func (p *Pair) Empty() bool { return !p.under[0] && !p.under[1] }
 
 // Begin takes a message, which must not change before End has returned its name. There must be room.
 func (p *Pair) Begin(name int, message []byte) {

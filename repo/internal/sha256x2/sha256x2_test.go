@@ -15,16 +15,23 @@ func noise(seed uint64, n int) []byte {
 	return p
 }
 
-// compare holds both functions against crypto/sha256.
+// sum2 returns the sums of two messages.
+func sum2(a, b []byte) (sumA, sumB [sha256.Size]byte) {
+	var sums [2][sha256.Size]byte
+	Sums(sums[:], [][]byte{a, b})
+	return sums[0], sums[1]
+}
+
+// compare holds the sums of two messages against crypto/sha256.
 func compare(t *testing.T, a, b []byte) {
 	t.Helper()
-	gotA, gotB := Sum2(a, b)
+	gotA, gotB := sum2(a, b)
 	if wantA, wantB := sha256.Sum256(a), sha256.Sum256(b); gotA != wantA || gotB != wantB {
-		t.Fatalf("Sum2 of %d and %d bytes: %x %x, want %x %x", len(a), len(b), gotA, gotB, wantA, wantB)
+		t.Fatalf("sums of %d and %d bytes: %x %x, want %x %x", len(a), len(b), gotA, gotB, wantA, wantB)
 	}
 }
 
-func TestSum2OfAllShortLengths(t *testing.T) {
+func TestTwoOfAllShortLengths(t *testing.T) {
 	a, b := noise(1, 300), noise(2, 300)
 	for i := range len(a) + 1 {
 		for j := range len(b) + 1 {
@@ -34,7 +41,7 @@ func TestSum2OfAllShortLengths(t *testing.T) {
 	compare(t, nil, nil)
 }
 
-func TestSum2OfLongMessages(t *testing.T) {
+func TestTwoOfLongMessages(t *testing.T) {
 	p := noise(3, 3<<20)
 	rng := rand.New(rand.NewPCG(1, 2))
 	some := func() []byte { // anywhere, so not aligned, and it overlaps the other one
@@ -119,7 +126,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	a, b := noise(5, 70_000), noise(6, 100)
 	messages, sums := [][]byte{a, b, b, a, b}, make([][sha256.Size]byte, 5)
 	if n := testing.AllocsPerRun(10, func() {
-		Sum2(a, b)
+		sum2(a, b)
 		Sums(sums, messages)
 		pair.Begin(1, a)
 		pair.Begin(2, b)
@@ -130,7 +137,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
-func FuzzSum2(f *testing.F) {
+func FuzzTwo(f *testing.F) {
 	f.Add([]byte("abc"), []byte(""))
 	f.Add(noise(7, 55), noise(8, 56))
 	f.Add(noise(9, 64), noise(10, 119))
@@ -140,13 +147,13 @@ func FuzzSum2(f *testing.F) {
 
 var sizes = []int{256, 4 << 10, 16 << 10, 64 << 10, 1 << 20}
 
-func BenchmarkSum2(b *testing.B) {
+func BenchmarkTwo(b *testing.B) {
 	for _, n := range sizes {
 		x, y := noise(1, n), noise(2, n)
 		b.Run(fmt.Sprintf("%dB/interleaved", n), func(b *testing.B) {
 			b.SetBytes(int64(2 * n))
 			for b.Loop() {
-				Sum2(x, y)
+				sum2(x, y)
 			}
 		})
 		b.Run(fmt.Sprintf("%dB/stdlib", n), func(b *testing.B) {
@@ -164,6 +171,6 @@ func BenchmarkAlone(b *testing.B) {
 	x := noise(1, 64<<10)
 	b.SetBytes(int64(len(x)))
 	for b.Loop() {
-		Sum2(x, nil)
+		sum2(x, nil)
 	}
 }
