@@ -54,13 +54,15 @@ func (r *run) newFile(ctx context.Context, i int, old *snapshot.Node, w *work) {
 	if len(w.small)-w.used <= int(n.Size) && !r.saveSmall(ctx, w) {
 		return
 	}
-	length, whole, err := readSmall(f, w.small[w.used:], int(n.Size))
+	// What has grown to chunker.MinBytes by now is to be cut.
+	room := w.small[w.used:min(w.used+chunker.MinBytes, len(w.small))]
+	length, whole, err := readSmall(f, room, int(n.Size))
 	if err != nil {
 		r.fail(b, i, err)
 		return
 	}
 	if !whole {
-		r.readLarge(ctx, f, w.small[w.used:w.used+length], i, old, w)
+		r.readLarge(ctx, f, room[:length], i, old, w)
 		return
 	}
 	n.Size = uint64(length)
@@ -70,7 +72,7 @@ func (r *run) newFile(ctx context.Context, i int, old *snapshot.Node, w *work) {
 		return
 	}
 	w.files = append(w.files, smallFile{i, *n, old})
-	w.contents = append(w.contents, w.small[w.used:w.used+length])
+	w.contents = append(w.contents, room[:length])
 	w.used += length
 	w.longest = max(w.longest, length)
 	if w.used >= max(smallTogether, 2*w.longest) || len(w.files) == len(w.saved) {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -445,6 +446,39 @@ func TestProc(t *testing.T) {
 		check(t, err)
 		if want := fmt.Sprintf("%x", sha256.Sum256(content)); got[p] != want {
 			t.Errorf("%s: content %s, want %s", p, got[p], want)
+		}
+	}
+}
+
+// TestProcChunks has a file whose size is told as zero and that is no small one: it is cut as any other.
+func TestProcChunks(t *testing.T) {
+	args := slices.Repeat([]string{strings.Repeat("x", 100_000)}, 7)
+	args = slices.Insert(args, 6, make([]string, 64)...) // as many zeros, behind which there is a cut
+	cmd := exec.Command("sh", append([]string{"-c", "echo; read line"}, args...)...)
+	stdin, err := cmd.StdinPipe()
+	check(t, err)
+	stdout, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	defer func() {
+		_ = stdin.Close()
+		_ = cmd.Wait() // it met the end of its input, and says so
+	}()
+	_, err = io.ReadFull(stdout, make([]byte, 1)) // before that the file may be empty
+	check(t, err)
+	path := fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid)
+	content, err := os.ReadFile(path)
+	check(t, err)
+	r, _ := repotest.New(t, 2)
+	ours(t, r, Options{Targets: []string{path}})
+	check(t, r.RefreshIndex(t.Context()))
+	ids := cutsOf(chunker.New(r.Config().Polynomial), content)
+	if len(ids) < 2 {
+		t.Fatalf("%d bytes have no cut", len(content))
+	}
+	for i, id := range ids {
+		if _, found, err := r.LookupBlob(dataHandle(id)); err != nil || !found {
+			t.Errorf("chunk %d of %d is not stored, %v", i, len(ids), err)
 		}
 	}
 }
