@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -17,19 +18,25 @@ import (
 // them.
 var batchLimits = SpanLimits{MaxBytes: 4 << 20, GapBytes: 64 << 10}
 
-// spanParallel is how many requests one call has under way.
-const spanParallel = 4
+const (
+	// spanParallel is how many requests one call has under way.
+	spanParallel = 4
+	// batchMost is how much one call reads together, whatever the index and the caller say: a tree may tell less of its
+	// files than they have.
+	batchMost = 64 << 20
+)
 
 // OpenBlob returns the plain bytes of a blob, verified, appended to buf[:0].
 type OpenBlob func(buf []byte) ([]byte, error)
 
 // ReadBlobs reads blobs that are stored near each other with few requests, and then calls
 // use for each, in the order of hs and on the caller's goroutine, until use returns false. The
-// sealed bytes of all of hs are in memory meanwhile: the caller sets the bound. A blob costs
+// sealed bytes of all of hs are in memory meanwhile: the caller sets the bound, within 64 MiB. A blob that is in hs
+// several times is read once. A blob costs
 // processor time only when use calls open, which must be during the call. Since several are verified
 // in less time than one by one, open decodes some of the next blobs too: two blobs at first, then
 // twice as many each time, up to DecodeTogether; when use did not want all of them, it begins with two again.
-// What cannot be read together with others (unknown, damaged, its pack gone, very large) open gets as
+// What cannot be read together with others (unknown, damaged, its pack gone, very large, above the bound) open gets as
 // ReadBlob does, and its errors are those of ReadBlob. Of a store that does not answer open says so at once:
 // that has been waited for already.
 func (r *Repository) ReadBlobs(ctx context.Context, hs []blob.Handle, use func(i int, open OpenBlob) bool) {
@@ -84,8 +91,60 @@ func (r *Repository) fetch(ctx context.Context, hs []blob.Handle) *batch {
 			b.locs[i] = loc
 		}
 	}
-	b.readSpans(ctx, PlanSpans(b.locs, batchLimits))
+	if err := b.readSpans(ctx, within(batchMost, PlanSpans(b.locs, batchLimits))); err != nil {
+		b.failAll(err)
+	} else {
+		b.copyTwins()
+	}
 	return b
+}
+
+// within returns the first spans, as many as have at most so many bytes together.
+func within(most int, spans []Span) []Span {
+	for k := range spans {
+		if most -= spans[k].LengthBytes; most < 0 {
+			return spans[:k]
+		}
+	}
+	return spans
+}
+
+// failAll gives the error of a store that does not answer to all blobs that were not read, for ReadBlob would have to ask it.
+func (b *batch) failAll(away error) {
+	for i := range b.hs {
+		if b.sealed[i] == nil && b.failed[i] == nil {
+			b.failed[i] = away
+		}
+	}
+}
+
+// copyTwins gives blobs that are in hs several times, of which only the first is in a span, bytes of their own, for opening
+// one overwrites them.
+func (b *batch) copyTwins() {
+	room := batchMost
+	var first map[blob.Location]int
+	for i, loc := range b.locs {
+		if b.sealed[i] != nil || b.failed[i] != nil || loc.LengthBytes == 0 {
+			continue
+		}
+		if first == nil {
+			first = make(map[blob.Location]int)
+			for j, sealed := range b.sealed {
+				if sealed != nil || b.failed[j] != nil {
+					first[b.locs[j]] = j
+				}
+			}
+		}
+		j, ok := first[loc]
+		if !ok {
+			continue
+		}
+		b.failed[i] = b.failed[j]
+		if n := len(b.sealed[j]); n > 0 && n <= room {
+			b.sealed[i] = bytes.Clone(b.sealed[j])
+			room -= n
+		}
+	}
 }
 
 // release ends the use of what is sealed.
@@ -156,8 +215,9 @@ func (o *opener) decode(i int, buf []byte) {
 	o.r.DecodeBlobs(o.opened)
 }
 
-// readSpans reads the spans and cuts them into sealed; what cannot be read stays nil there.
-func (b *batch) readSpans(ctx context.Context, spans []Span) {
+// readSpans reads the spans and cuts them into sealed; what cannot be read stays nil there. The error is that of a store
+// that does not answer.
+func (b *batch) readSpans(ctx context.Context, spans []Span) error {
 	n := 0
 	for k := range spans {
 		n += spans[k].LengthBytes
@@ -195,6 +255,7 @@ func (b *batch) readSpans(ctx context.Context, spans []Span) {
 		}
 	}
 	g.Wait()
+	return away.get()
 }
 
 // away knows that the store does not answer: who has not yet asked need not wait for that again.

@@ -67,13 +67,13 @@ const (
 func (l *lender) roomBytes() int {
 	sum, largest := 0, 0
 	for i := range l.hs {
-		size := int(l.locs[i].Size())
+		size := l.locs[i].Size() // as the index has it: more than an int may hold
 		if size > lentBytes {
 			l.sealed[i] = nil
 		}
 		if l.sealed[i] != nil {
-			sum += size
-			largest = max(largest, size)
+			sum += int(size)
+			largest = max(largest, int(size))
 		}
 	}
 	return min(sum, max(ringBytes, 3*largest))

@@ -145,6 +145,9 @@ func (r *Repository) ReadBlobAt(ctx context.Context, h blob.Handle, loc blob.Loc
 }
 
 func failLoad(h blob.Handle, loc blob.Location, err error) error {
+	if loc.Pack.IsZero() { // nobody knows where it is
+		return fmt.Errorf("load %v: %w", h, err)
+	}
 	return fmt.Errorf("load %v from pack %s at %d+%d: %w", h, loc.Pack.Short(), loc.OffsetBytes, loc.LengthBytes, err)
 }
 

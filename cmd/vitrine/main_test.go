@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"vitrine":   func() { os.Exit(run()) },
 		"interrupt": func() { os.Exit(interrupt(os.Args[1:])) },
+		"collide":   func() { os.Exit(collide(os.Args[1:])) },
 	})
 }
 
@@ -59,6 +60,8 @@ func TestMain(m *testing.M) {
 //
 //	interrupt signal path command…   starts the command and sends it the signal once the path
 //	                                 exists, or for path - once it has read a MiB of its input
+//	collide locks target command…    takes the lock of holdlock away, starts the command and puts it back
+//	                                 once the command has one, before its second look
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +18,7 @@ type dir struct {
 	*run
 	up       *dir
 	node     *snapshot.Node // nil for the target itself
-	path     string         // where it is, for messages
+	kept     string         // its path, unless that is longer than keptBytes; the target's in any case
 	selected bool           // false: it only leads to something that is
 	at       spot
 	names    []snapshot.Node // what the snapshot has in it, once it is known
@@ -33,19 +35,39 @@ type dir struct {
 	left atomic.Int32 // entries that are not done, and one for the walk
 }
 
+// keptBytes bounds the paths that are kept: of directories in each other they are the longer the more there are.
+const keptBytes = 4096
+
 // newDir returns a directory below another one.
 func newDir(up *dir, n *snapshot.Node, selected bool) *dir {
-	d := &dir{run: up.run, up: up, node: n, path: up.join(n.Name), selected: selected}
+	d := &dir{run: up.run, up: up, node: n, selected: selected}
+	if up.kept != "" && len(up.kept)+1+len(n.Name) <= keptBytes {
+		d.kept = up.join(n.Name)
+	}
 	d.left.Store(1)
 	return d
 }
 
+// path returns where it is, for messages.
+func (d *dir) path() string {
+	if d.kept != "" {
+		return d.kept
+	}
+	var names []string
+	for ; d.kept == ""; d = d.up { // the target's is kept
+		names = append(names, d.node.Name)
+	}
+	slices.Reverse(names)
+	return d.join(strings.Join(names, "/"))
+}
+
 // join returns the path of an entry. filepath.Join would look at each of its letters, for each file.
 func (d *dir) join(name string) string {
-	if d.path == "/" {
+	path := d.path()
+	if path == "/" {
 		return "/" + name
 	}
-	return d.path + "/" + name
+	return path + "/" + name
 }
 
 // rel returns the names that lead to it from the target.
@@ -71,7 +93,7 @@ func (d *dir) open() error {
 		return nil
 	}
 	if d.err = d.make(); d.err != nil {
-		d.run.failed(d.path, fmt.Errorf("make the directory: %w", d.err))
+		d.run.failed(d.path(), fmt.Errorf("make the directory: %w", d.err))
 		return d.err
 	}
 	d.countWay()
@@ -163,11 +185,11 @@ func (d *dir) finish() {
 	}
 	if !d.DryRun && (d.fresh || d.Overwrite != Never) {
 		if err := d.attributes(descriptor(d.fd), d.node, !d.fresh); err != nil {
-			d.run.failed(d.path, err)
+			d.run.failed(d.path(), err)
 		}
 	}
 	if !d.failed {
-		d.run.done(d.path, d.node, action)
+		d.run.done(d.path(), d.node, action)
 	}
 }
 

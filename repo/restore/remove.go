@@ -20,7 +20,7 @@ func (d *dir) cleanOnce() {
 	d.cleaned = true
 	names, err := list(d.fd)
 	if err != nil {
-		d.run.failed(d.path, fmt.Errorf("list the directory: %w", err))
+		d.run.failed(d.path(), fmt.Errorf("list the directory: %w", err))
 		return
 	}
 	for _, name := range names {

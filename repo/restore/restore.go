@@ -34,8 +34,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
-	"vitrine/repo"
 
+	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/snapshot"
 )

@@ -9,9 +9,11 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -478,6 +480,48 @@ func TestBegin(t *testing.T) {
 		}
 	}
 	same(t, source, target)
+}
+
+// What directories in each other take does not grow with the square of their number, and their paths are told whole.
+func TestDeep(t *testing.T) {
+	const depth = 600
+	name := strings.Repeat("n", 255)
+	r, _ := repotest.New(t, 2)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	var most atomic.Uint64
+	store := faulty{Repository: r, tree: func(id blob.ID) ([]snapshot.Node, error) {
+		level := int(id[0])<<8 + int(id[1])
+		if level == depth {
+			most.Store(max(most.Load(), heap())) // the walk may come after the count
+			return nil, nil
+		}
+		level++
+		return []snapshot.Node{{Name: name, Type: snapshot.Dir, Subtree: &blob.ID{byte(level >> 8), byte(level)}}}, nil
+	}}
+	rec := newRecorder()
+	res, err := restore.Run(t.Context(), store, restore.Options{Target: t.TempDir() + "/out", DryRun: true, Reporter: rec})
+	check(t, err)
+	if grown := int64(most.Load() - before); grown > 12<<20 { // all paths together have 46 MiB
+		t.Errorf("%d directories in each other take %d KiB", depth, grown>>10)
+	}
+	paths := map[int]bool{}
+	for path := range rec.items {
+		paths[strings.Count(path, "/"+name)] = strings.HasSuffix(path, "/out"+strings.Repeat("/"+name, strings.Count(path, "/"+name)))
+	}
+	for level := 1; level <= depth; level++ {
+		if !paths[level] {
+			t.Errorf("directory %d was not told of", level)
+		}
+	}
+	if res.Restored != depth || len(rec.items) != depth {
+		t.Errorf("%d directories, %d told, want %d", res.Restored, len(rec.items), depth)
+	}
 }
 
 // An interrupted restore leaves whole files only.

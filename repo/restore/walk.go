@@ -76,7 +76,7 @@ type walker struct {
 
 // visit goes through all of it.
 func (w *walker) visit(ctx context.Context) {
-	root := &dir{run: w.run, path: filepath.Clean(w.Target), fd: w.root, opened: true, absent: w.root < 0}
+	root := &dir{run: w.run, kept: filepath.Clean(w.Target), fd: w.root, opened: true, absent: w.root < 0}
 	root.left.Store(1)
 	nodes, err := w.load(ctx, &w.Tree).Wait()
 	if err != nil {
@@ -112,7 +112,7 @@ func (w *walker) dir(ctx context.Context, d *dir, nodes []snapshot.Node, at spot
 		}
 		nodes, err := tree.Wait()
 		if err != nil {
-			w.unreadable(ctx, sub.path, err)
+			w.unreadable(ctx, sub.path(), err)
 			sub.failed = true
 			return
 		}

@@ -41,7 +41,9 @@ func (a *app) hold(ctx context.Context, r *repo.Repository, o lock.Options, fn f
 	a.locked.Store(true)
 	stop := a.tellOfSignal(ctx)
 	err = fn(locked, l)
-	if cause := context.Cause(locked); err != nil && (errors.Is(cause, lock.ErrLost) || errors.Is(cause, lock.ErrLocked)) {
+	cause := context.Cause(locked)
+	ended := cause != nil && ctx.Err() == nil || errors.Is(cause, lock.ErrLost) || errors.Is(cause, lock.ErrLocked)
+	if err != nil && ended {
 		err = cause // the error of fn only says that it was stopped
 	}
 	released := l.Release()
