@@ -56,10 +56,11 @@ var zstdLevels = [...]int{Auto: 3, Fastest: 2, Better: 6, Max: 12}
 type encoder struct {
 	level int
 	quick bool // with the settings for Auto and Fastest
+	least bool // those for Fastest
 }
 
 func newEncoder(level Level) *encoder {
-	return &encoder{zstdLevels[level], level == Auto || level == Fastest}
+	return &encoder{level: zstdLevels[level], quick: level == Auto || level == Fastest, least: level == Fastest}
 }
 
 func newTrial() *encoder { return &encoder{level: 1} }
@@ -84,46 +85,59 @@ const whole = 1
 
 // setting returns the setting for p. At Auto and Fastest the tables are smaller than those of the levels, so that the
 // processor's nearest caches hold them and little is to be cleared for a small blob, and blocks stay as they come where
-// dividing them costs more than it saves. Large blobs, where most of the time of a backup goes, get one table, or two if they
-// are text, which would come out larger than restic's otherwise: a small one for short matches and a larger one for long
-// matches. Time and size of compressing alone, against the levels' own parameters, on a mixed tree of sources, programs and
-// archives (the first three rows on AMD Zen 3, against level 3; decompressing takes 0.95, 0.97 and 0.94 of its time):
+// dividing them costs more than it saves. Blobs get one table, or two if they are text, which would come out larger than
+// restic's otherwise: a small one for short matches and a larger one for long matches. Time and size of compressing alone,
+// against the levels' own parameters, on a mixed tree of sources, programs and archives (small ones on AMD Zen 3):
 //
-//	up to 16 KiB    0.89  1.009
+//	up to 16 KiB    0.89  1.009 with two tables, against level 3
 //	up to 128 KiB   0.91  1.006
 //	up to 256 KiB   0.80  1.016
 //	larger          0.87  1.006 against level 2; level 3: 1.44, 0.975
 //	larger text     1.00  0.972 against level 2; level 3: 1.18, 0.952 (a tar of Go's sources)
 //	                0.95  1.004                          1.29, 0.968 (a tar of /usr/share)
 //
-// One table for the smallest would take 0.80 of the time and give 1.022, with which a tree of small Python files is 1.5 %
-// larger than restic's. With these, trees of small files are between 1.7 % smaller (the Go module cache) and 0.7 % larger
-// (/usr/lib/python3) than restic's.
+// One table instead of two, on files of /usr and the Go module cache:
 //
-// The repository of the mixed tree is as large as restic's within half a percent, that of a tar of Go's sources 0.3 % smaller,
-// that of a tar of /usr/share 1.7 % larger and of one of /usr/lib/x86_64-linux-gnu 2.3 % larger.
+//	up to 16 KiB    0.80  1.004, text 0.84 1.018
+//	up to 128 KiB   0.90  1.006, text 0.89 1.040
+//	up to 256 KiB   0.84  1.012, text 0.96 1.057
+//
+// Fastest has one for text up to 256 KiB too.
+//
+// Against restic's, repositories of trees of small files are between 0.9 % smaller (/usr/share/man) and 1 % larger
+// (/usr/lib/python3), that of the mixed tree half a percent larger, that of a tar of /usr/share 1.7 % and of one of
+// /usr/lib/x86_64-linux-gnu 2.3 %.
 func (e *encoder) setting(p []byte) setting {
-	switch n := len(p); {
-	case !e.quick:
+	if !e.quick {
 		return setting{level: e.level}
-	case n <= 16<<10:
+	}
+	switch n, text := len(p), isText(p); {
+	case n <= 16<<10 && text && !e.least:
 		return setting{level: 2, strategy: double, hash: 12, chain: 12, match: 5, split: whole}
-	case n <= 128<<10:
+	case n <= 16<<10:
+		return setting{level: 2, strategy: fast, hash: 13, match: 5, split: whole}
+	case n <= 128<<10 && text && !e.least:
 		return setting{level: 2, strategy: double, hash: 14, chain: 12, match: 5, split: whole}
-	case n <= 256<<10:
+	case n <= 256<<10 && text && !e.least:
 		return setting{level: 2, strategy: double, hash: 15, chain: 12, match: 5, split: whole}
-	case isText(p):
+	case n <= 256<<10:
+		return setting{level: 2, strategy: fast, hash: 14, match: 5, split: whole}
+	case text:
 		return setting{level: 2, strategy: double, hash: 16, chain: 10, match: 5, split: whole}
 	}
 	return setting{level: 2, strategy: fast, hash: 15}
 }
 
-// isText guesses from some samples whether three quarters of p are printable ASCII. p is long.
+// isText guesses from some samples whether three quarters of p are printable ASCII. What is short is none.
 func isText(p []byte) bool {
 	const (
-		samples     = 16
-		sampleBytes = 256
+		samples = 16
+		longest = 256 // bytes of a sample
 	)
+	sampleBytes := min(len(p)/longest, longest)
+	if sampleBytes == 0 {
+		return false
+	}
 	printable := 0
 	stride := (len(p)-sampleBytes)/(samples-1) | 1 // odd, as in hopeless
 	for i := range samples {

@@ -136,11 +136,15 @@ func TestCompressTellsWhatIsNotWorthIt(t *testing.T) {
 }
 
 func TestLevelsAreInOrder(t *testing.T) {
-	plain := program(t)
-	length := func(l Level) int { return len(New(l).CompressAlways(nil, plain)) }
-	fastest, auto, better, best := length(Fastest), length(Auto), length(Better), length(Max)
-	if fastest < auto || auto < better || better < best {
-		t.Errorf("fastest %d, auto %d, better %d, max %d bytes", fastest, auto, better, best)
+	whole := program(t)
+	for _, n := range []int{12 << 10, 100 << 10, 200 << 10, len(whole)} {
+		plain := whole[len(whole)-n:]
+		length := func(l Level) int { return len(New(l).CompressAlways(nil, plain)) }
+		fastest, auto, better, best := length(Fastest), length(Auto), length(Better), length(Max)
+		if fastest < auto || auto < better || better < best {
+			t.Errorf("of %d: fastest %d, auto %d, better %d, max %d bytes", n, fastest, auto, better, best)
+		}
+		t.Logf("of %d: fastest %d, auto %d, better %d, max %d bytes", n, fastest, auto, better, best)
 	}
 }
 
