@@ -116,24 +116,24 @@ func TestSilent(t *testing.T) {
 			s.snapshot(&root)
 		})
 	}
-	res, calls, err := s.checkAway(backend.Pack, func(int) bool { return false })
+	res, calls, err := s.checkAway(t, backend.Pack, func(int) bool { return false })
 	if err != nil || res.Errors > 0 {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	trees := int(res.Trees) // the reads before those of whole packs
 	for name, first := range map[string]int{"trees": trees / 2, "data": trees + 10} {
-		res, n, err := s.checkAway(backend.Pack, func(n int) bool { return n > first })
+		res, n, err := s.checkAway(t, backend.Pack, func(n int) bool { return n > first })
 		if !errors.Is(err, backend.ErrAway) || n > first+50 || res.Unread == 0 || res.Unread != res.Errors {
 			t.Errorf("away from the %s on: %d of %d calls, %+v, %v", name, n, calls, res, err)
 		}
 	}
-	res, n, err := s.checkAway(backend.Pack, func(n int) bool { return n%2 == 0 && n > trees })
+	res, n, err := s.checkAway(t, backend.Pack, func(n int) bool { return n%2 == 0 && n > trees })
 	if err != nil || n != calls || res.Unread != (calls-trees)/2 || res.Errors != res.Unread {
 		t.Errorf("every second pack: %d of %d calls, %+v, %v", n, calls, res, err)
 	}
 	for _, kind := range []backend.Kind{backend.Snapshot, backend.Index} {
 		files, first := len(s.files(kind)), 10
-		res, n, err := s.checkAway(kind, func(n int) bool { return n > first })
+		res, n, err := s.checkAway(t, kind, func(n int) bool { return n > first })
 		if !errors.Is(err, backend.ErrAway) || files < dirs || n > first+8+2*runtime.GOMAXPROCS(0) || res.Unread != res.Errors {
 			t.Errorf("away from %v files on: %d of %d were asked for, %+v, %v", kind, n, files, res, err)
 		}
@@ -179,19 +179,29 @@ func TestSilentKeys(t *testing.T) {
 	})
 }
 
-// checkAway checks with a store that does not answer the reads that are chosen, by their number, of those of a kind. It
-// returns how many there were.
-func (s *sample) checkAway(kind backend.Kind, chosen func(n int) bool) (check.Result, int, error) {
-	s.t.Helper()
-	var calls atomic.Int64
-	be := fault.New(s.be, away(func(c fault.Call) bool {
-		return c.File.Kind == kind && c.Op != fault.List && chosen(int(calls.Add(1)))
-	}))
-	r, err := repo.Open(s.t.Context(), be, repo.Options{Password: []byte(repotest.Password)})
+// checkAway checks with a store that does not answer the reads that are chosen, by their number, of those of a kind: each is
+// waited for as long as a store is, which is what keeps others from being asked for. It returns how many there were.
+func (s *sample) checkAway(t *testing.T, kind backend.Kind, chosen func(n int) bool) (res check.Result, n int, err error) {
+	t.Helper()
+	be := fault.New(s.be, nil)
+	r, err := repo.Open(t.Context(), be, repo.Options{Password: []byte(repotest.Password)})
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	res, err := check.Run(s.t.Context(), r, check.Options{ReadData: true}, &found{})
+	var calls atomic.Int64
+	gone := away(func(c fault.Call) bool {
+		return c.File.Kind == kind && c.Op != fault.List && chosen(int(calls.Add(1)))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		be.SetPlan(func(c fault.Call) fault.Fault {
+			f := gone(c)
+			if f.Err != nil {
+				time.Sleep(time.Minute)
+			}
+			return f
+		})
+		res, err = check.Run(t.Context(), r, check.Options{ReadData: true}, &found{})
+	})
 	return res, int(calls.Load()), err
 }
 
@@ -199,7 +209,7 @@ func (s *sample) checkAway(kind backend.Kind, chosen func(n int) bool) (check.Re
 func TestSilentPath(t *testing.T) {
 	s := newSample(t, 2)
 	const above, leaves = 400, 100
-	before, _, err := s.checkAway(backend.Pack, func(int) bool { return false })
+	before, _, err := s.checkAway(t, backend.Pack, func(int) bool { return false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +225,7 @@ func TestSilentPath(t *testing.T) {
 		s.snapshot(&tree)
 	})
 	first := int(before.Trees) + above + leaves/2
-	res, n, err := s.checkAway(backend.Pack, func(n int) bool { return n > first })
+	res, n, err := s.checkAway(t, backend.Pack, func(n int) bool { return n > first })
 	if !errors.Is(err, backend.ErrAway) || n > first+above/2 || res.Unread == 0 || res.Unread != res.Errors {
 		t.Errorf("%d calls, of which %d were answered: %+v, %v", n, first, res, err)
 	}
