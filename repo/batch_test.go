@@ -12,6 +12,7 @@ import (
 
 	"vitrine/repo"
 	"vitrine/repo/backend"
+	"vitrine/repo/backend/mem"
 	"vitrine/repo/blob"
 	"vitrine/repo/repotest"
 )
@@ -99,6 +100,22 @@ func TestReadBlobsOfDamagedPack(t *testing.T) {
 	})
 }
 
+// spoil flips a bit of a blob where it is stored.
+func spoil(t *testing.T, be *mem.Backend, r *repo.Repository, h blob.Handle) {
+	t.Helper()
+	loc, _, err := r.LookupBlob(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
+	content, err := be.ReadAll(t.Context(), pack, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[loc.OffsetBytes+loc.LengthBytes/2] ^= 8
+	replace(t, be, pack, content)
+}
+
 // What open decodes ahead stays within the call: not all is wanted, what is kept stays as it is, and
 // damage is found where it is.
 func TestReadBlobsDecodedAhead(t *testing.T) {
@@ -109,17 +126,7 @@ func TestReadBlobsDecodedAhead(t *testing.T) {
 	r := repotest.Open(t, be)
 	damaged := []int{0, 40, 41, 100, 160, len(all) - 2}
 	for _, i := range damaged {
-		loc, _, err := r.LookupBlob(hs[i])
-		if err != nil {
-			t.Fatal(err)
-		}
-		pack := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
-		content, err := be.ReadAll(t.Context(), pack, 1<<30)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content[loc.OffsetBytes+loc.LengthBytes/2] ^= 8
-		replace(t, be, pack, content)
+		spoil(t, be, r, hs[i])
 	}
 	for _, c := range []struct {
 		what   string

@@ -34,17 +34,7 @@ func TestLendBlobs(t *testing.T) {
 	r := repotest.Open(t, be)
 	damaged := []int{0, 40, 41, 100, len(all) - 1}
 	for _, i := range damaged {
-		loc, _, err := r.LookupBlob(hs[i])
-		if err != nil {
-			t.Fatal(err)
-		}
-		pack := backend.File{Kind: backend.Pack, Name: loc.Pack.String()}
-		content, err := be.ReadAll(t.Context(), pack, 1<<30)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content[loc.OffsetBytes+loc.LengthBytes/2] ^= 8
-		replace(t, be, pack, content)
+		spoil(t, be, r, hs[i])
 	}
 	hs, all = append(hs, hs[7], hs[8]), append(all, all[7], all[8]) // twice
 	unknown := len(hs)
