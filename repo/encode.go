@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,16 +12,16 @@ import (
 	"vitrine/repo/internal/compress"
 )
 
-// encoder turns plain bytes into what a pack holds. It has the memory for that, three buffers as large as
+// encoder turns plain bytes into what a pack holds. It has the memory for that, two buffers as large as
 // the largest blob that it met, so it is used again and again, by one caller at a time.
-type encoder struct{ frame, sealed, plain []byte }
+type encoder struct{ frame, sealed []byte }
 
 // encode compresses, seals and, unless told otherwise, verifies. The sealed bytes are e's until the next
 // call. plainBytes is the length for the index, 0 when the blob is not compressed: because that would not make it
 // smaller, unless always is set, or because it has no bytes.
 //
 // Verifying finds any bit that memory, processor or one of the codecs got wrong on the way. What was
-// sealed is compared with what was to be sealed, then that is decompressed and compared with the plain bytes:
+// sealed is compared with what was to be sealed, then that with the plain bytes, as a frame of these:
 // in this order a frame that changes after it was sealed, or before, is noticed by one or the other.
 func (e *encoder) encode(r *Repository, plain []byte, always bool) (sealed []byte, plainBytes uint32, err error) {
 	content := plain
@@ -37,11 +36,8 @@ func (e *encoder) encode(r *Repository, plain []byte, always bool) (sealed []byt
 		return e.sealed, plainBytes, nil
 	}
 	err = r.key.Verify(e.sealed, content)
-	if err == nil && plainBytes != 0 {
-		e.plain, err = compress.Decompress(sized(e.plain, len(plain)), content, len(plain))
-		if err == nil && !bytes.Equal(e.plain, plain) {
-			err = errors.New("decompressed bytes differ")
-		}
+	if err == nil && plainBytes != 0 && !compress.Matches(content, plain) {
+		err = errors.New("what was compressed is not the content of its frame")
 	}
 	if err != nil {
 		return nil, 0, Advised(fmt.Errorf("verify before storing: %w; is the memory of this machine sound?", err))

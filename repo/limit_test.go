@@ -130,10 +130,9 @@ func BenchmarkLimit(b *testing.B) {
 		if err := key.Verify(l.sealed, l.content); err != nil || len(l.content) == len(l.plain) {
 			return err
 		}
-		got, err := compress.Decompress(out, l.content, len(l.plain))
-		if err == nil && !bytes.Equal(got, l.plain) {
-			err = errors.New("decompressed bytes differ")
+		if !compress.Matches(l.content, l.plain) {
+			return errors.New("no match")
 		}
-		return err
+		return nil
 	})
 }

@@ -38,7 +38,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"sync"
 	"unsafe"
 
 	"github.com/DataDog/zstd"
@@ -128,29 +127,6 @@ func (e *encoder) setting(p []byte) setting {
 	return setting{level: 2, strategy: fast, hash: 15}
 }
 
-// isText guesses from some samples whether three quarters of p are printable ASCII. What is short is none.
-func isText(p []byte) bool {
-	const (
-		samples = 16
-		longest = 256 // bytes of a sample
-	)
-	sampleBytes := min(len(p)/longest, longest)
-	if sampleBytes == 0 {
-		return false
-	}
-	printable := 0
-	stride := (len(p)-sampleBytes)/(samples-1) | 1 // odd, as in hopeless
-	for i := range samples {
-		at := min(i*stride, len(p)-sampleBytes)
-		for _, b := range p[at : at+sampleBytes] {
-			if b >= ' ' && b <= '~' || b == '\n' || b == '\t' || b == '\r' {
-				printable++
-			}
-		}
-	}
-	return printable > samples*sampleBytes*3/4
-}
-
 // appendFrame appends to dst, which has BoundBytes(len(src)) of spare capacity.
 func (e *encoder) appendFrame(dst, src []byte) []byte {
 	s := e.setting(src)
@@ -200,31 +176,3 @@ var (
 	compressors = stack[*compressor]{fresh: newCompressor}
 	decoders    = stack[zstd.Ctx]{fresh: zstd.NewCtx}
 )
-
-// stack keeps contexts of libzstd, whose memory (up to several MiB each, outside of Go's heap) is used again by
-// the next call: the one last used, which is still in the processor's caches. Not a sync.Pool: that forgets
-// everything at a collection.
-type stack[C any] struct {
-	fresh func() C
-	mu    sync.Mutex
-	free  []C // at most 2·GOMAXPROCS; what is beyond that is freed when the collector finds it
-}
-
-func (s *stack[C]) get() C {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.free); n > 0 {
-		c := s.free[n-1]
-		s.free = s.free[:n-1]
-		return c
-	}
-	return s.fresh()
-}
-
-func (s *stack[C]) put(c C) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.free) < 2*runtime.GOMAXPROCS(0) {
-		s.free = append(s.free, c)
-	}
-}

@@ -1,0 +1,197 @@
+package compress
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// samples are contents of many kinds.
+func samples(t testing.TB) map[string][]byte {
+	r := rand.New(rand.NewPCG(5, 6))
+	s := map[string][]byte{
+		"one byte":  {1},
+		"word":      text(5),
+		"line":      text(99),
+		"page":      text(4000),
+		"block":     text(128 << 10),
+		"more":      text(128<<10 + 1),
+		"text":      text(400_000),
+		"noise":     noise(300_000),
+		"zeros":     make([]byte, 400_000),
+		"program":   program(t)[:400_000],
+		"mixture":   slices.Concat(text(100_000), noise(200_000), make([]byte, 100_000), program(t)[:300_000], text(70_000)),
+		"far apart": slices.Concat(noise(5000), make([]byte, 900_000), noise(5000)),
+	}
+	// Codes of few symbols, of all lengths, and matches of all distances and lengths.
+	few, skewed, copies := make([]byte, 200_000), make([]byte, 200_000), noise(1000)
+	for i := range few {
+		few[i] = "ab"[r.IntN(2)]
+		skewed[i] = byte(min(r.ExpFloat64()*4, 255))
+	}
+	for len(copies) < 600_000 {
+		n := min(1+int(r.ExpFloat64()*40), len(copies))
+		if r.IntN(200) == 0 {
+			n = min(70_000, len(copies))
+		}
+		from := len(copies) - n - r.IntN(len(copies)-n+1)/(1+r.IntN(1000))
+		copies = append(copies, copies[from:][:n]...)
+		for range r.IntN(6) {
+			copies = append(copies, byte(r.Uint32()))
+		}
+	}
+	s["few"], s["skewed"], s["copies"] = few, skewed, copies
+	for n := 1; n < 300; n += 7 {
+		s[fmt.Sprint("start of ", n)] = copies[1<<18:][:n]
+	}
+	return s
+}
+
+// frames returns frames of the content by both libraries with different settings.
+func frames(t testing.TB, plain []byte) [][]byte {
+	var all [][]byte
+	for _, l := range levels {
+		all = append(all, New(l).CompressAlways(nil, plain))
+	}
+	for _, options := range [][]zstd.EOption{
+		{zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithSingleSegment(true)},
+		{zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1 << 10)},
+		{zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(64 << 10)},
+		{zstd.WithNoEntropyCompression(true), zstd.WithSingleSegment(true)},
+	} {
+		e, err := zstd.NewWriter(nil, append(options, zstd.WithEncoderCRC(false))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if frame := e.EncodeAll(plain, nil); frame[4]>>5 != 0 { // has its content size
+			all = append(all, frame)
+		}
+	}
+	return all
+}
+
+// A frame matches its content, and nothing else: neither what is longer, shorter nor differs in one bit.
+func TestMatches(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for name, plain := range samples(t) {
+		for i, frame := range frames(t, plain) {
+			if !Matches(frame, plain) {
+				t.Errorf("%s: frame %d of %d plain bytes does not match", name, i, len(plain))
+			}
+			if Matches(frame, plain[1:]) || Matches(frame, plain[:len(plain)-1]) || Matches(frame, append(plain[:len(plain):len(plain)], 0)) {
+				t.Errorf("%s: frame %d matches another length", name, i)
+			}
+			other := slices.Clone(plain)
+			for range 10 {
+				at := r.IntN(len(plain))
+				other[at] ^= 1 << r.IntN(8)
+				if Matches(frame, other) {
+					t.Fatalf("%s: frame %d matches in spite of byte %d", name, i, at)
+				}
+				other[at] = plain[at]
+			}
+			for _, damaged := range [][]byte{nil, frame[:4], frame[:len(frame)-1], append(frame[:len(frame):len(frame)], 0)} {
+				if Matches(damaged, plain) {
+					t.Errorf("%s: %d bytes of %d of frame %d match", name, len(damaged), len(frame), i)
+				}
+			}
+		}
+	}
+	if !Matches(New(Auto).CompressAlways(nil, nil), nil) || Matches(New(Auto).CompressAlways(nil, []byte{0}), nil) {
+		t.Error("empty content")
+	}
+}
+
+// What matches after a bit is flipped is the content to the other decoder too.
+func TestMatchesNoDamage(t *testing.T) {
+	matched := 0
+	for _, name := range []string{"line", "page", "start of 141", "few", "copies"} {
+		plain := samples(t)[name]
+		for i, frame := range frames(t, plain) {
+			step := max(1, len(frame)*8/1000)
+			for bit := 0; bit < len(frame)*8; bit += step {
+				frame[bit/8] ^= 1 << (bit % 8)
+				if Matches(frame, plain) {
+					matched++
+					if !decodedMatches(frame, plain) {
+						t.Errorf("%s: frame %d: bit %d is flipped and the frame matches", name, i, bit)
+					}
+				}
+				frame[bit/8] ^= 1 << (bit % 8)
+			}
+		}
+	}
+	t.Log(matched, "frames match in spite of a flipped bit") // for example in the size of a window
+}
+
+// A match must not reach beyond the window.
+func TestMatchesWindow(t *testing.T) {
+	part := noise(200_000)
+	plain := slices.Concat(part, part)
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(false), zstd.WithWindowSize(256<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := e.EncodeAll(plain, nil)
+	const descriptor = 5
+	if frame[4]&0x20 != 0 || frame[descriptor] != 8<<3 || !Matches(frame, plain) {
+		t.Fatalf("%x… is no frame with a window of 256 KiB that matches", frame[:8])
+	}
+	frame[descriptor] = 7<<3 | 4 // 196 608 bytes
+	if able && Matches(frame, plain) {
+		t.Error("a match over 200 000 bytes matches in a smaller window")
+	}
+	frame[descriptor] = 7<<3 | 5 // 212 992 bytes
+	if !Matches(frame, plain) {
+		t.Error("a match over 200 000 bytes does not match in a larger window")
+	}
+}
+
+func FuzzMatches(f *testing.F) {
+	for _, plain := range [][]byte{text(200), noise(30), make([]byte, 1000), text(5000)} {
+		for _, frame := range frames(f, plain) {
+			f.Add(frame, plain)
+		}
+	}
+	f.Fuzz(func(t *testing.T, frame, plain []byte) {
+		if Matches(frame, plain) && !decodedMatches(frame, plain) {
+			t.Error("the frame does not match by the other decoder")
+		}
+		if len(plain) > 0 && !Matches(New(Auto).CompressAlways(nil, plain), plain) {
+			t.Error("a frame of the content does not match")
+		}
+		// The decoder of streams refuses less than it should, but what it reads has to match.
+		if len(frame) > 9 && binary.LittleEndian.Uint32(frame) == frameMagic && frame[4]&0x1f == 0 {
+			if got, err := DecompressLimit(frame, 1<<20); err == nil && len(got) > 0 && Matches(frame, append(got[:len(got):len(got)], 1)) {
+				t.Error("the frame matches what is longer")
+			}
+		}
+	})
+}
+
+func BenchmarkMatches(b *testing.B) {
+	const pieceBytes = 1 << 20
+	for name, plain := range map[string][]byte{"text": text(pieceBytes), "program": program(b)} {
+		frame := New(Auto).CompressAlways(nil, plain)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(pieceBytes)
+			for b.Loop() {
+				if !Matches(frame, plain) {
+					b.Fatal("no match")
+				}
+			}
+		})
+		b.Run(name+" decoded", func(b *testing.B) {
+			b.SetBytes(pieceBytes)
+			for b.Loop() {
+				if !decodedMatches(frame, plain) {
+					b.Fatal("no match")
+				}
+			}
+		})
+	}
+}
