@@ -8,9 +8,9 @@
 
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2,bmi2")))
+#define TARGET __attribute__((target("avx2,bmi2,lzcnt")))
 #define NOINLINE __attribute__((noinline))
-#define INLINE __attribute__((target("avx2,bmi2"), always_inline)) static inline
+#define INLINE __attribute__((target("avx2,bmi2,lzcnt"), always_inline)) static inline
 #define RARE(condition) __builtin_expect(!!(condition), 0)
 
 enum {
@@ -119,16 +119,15 @@ TARGET static size_t distribution(const uint8_t *p, size_t length, int16_t *coun
 	return (at + 7) / 8;
 }
 
-// spread lays out a table of 2^log states: it puts the symbol of each into symbols, how many bits lead to the next state into
-// bits, and what they are added to into next (section 4.1.1).
-TARGET static void spread(const int16_t *counts, int n, unsigned log, uint8_t *symbols, uint8_t *bits, uint16_t *next) {
+// spread puts the symbols of a table of 2^log states into symbols, and into first what the first state of each counts from
+// (section 4.1.1); see leave.
+TARGET static void spread(const int16_t *counts, int n, unsigned log, uint8_t *symbols, uint16_t *first) {
 	unsigned size = 1u << log, step = size / 2 + size / 8 + 3, at = 0, high = size;
-	uint16_t seen[symbolsMost];
 	for (int s = 0; s < n; s++) {
-		seen[s] = counts[s];
+		first[s] = counts[s];
 		if (counts[s] < 0) {
 			symbols[--high] = s;
-			seen[s] = 1;
+			first[s] = 1;
 		}
 	}
 	for (int s = 0; s < n; s++)
@@ -136,20 +135,23 @@ TARGET static void spread(const int16_t *counts, int n, unsigned log, uint8_t *s
 			symbols[at] = s;
 			do
 				at = (at + step) & (size - 1);
-			while (at >= high);
+			while (RARE(at >= high));
 		}
-	for (unsigned i = 0; i < size; i++) {
-		unsigned v = seen[symbols[i]]++;
-		bits[i] = log - highest(v);
-		next[i] = (v << bits[i]) - size;
-	}
+}
+
+// leave tells how a state is left: how many bits are read, and what they are added to. count is that of its symbol, which
+// grows by one with each of its states.
+INLINE unsigned leave(uint16_t *count, unsigned log, uint16_t *next) {
+	unsigned v = (*count)++, bits = log - highest(v);
+	*next = (v << bits) - (1u << log);
+	return bits;
 }
 
 // A kind of code in sequences, section 3.1.1.3.2.1.1.
 typedef struct {
 	int codes;
 	unsigned logMost;
-	const uint32_t *base;
+	const uint32_t *base;  // of each code; NULL: that of an offset, whose code is the number of its extra bits
 	const uint8_t *extra;
 	const int16_t *counts; // the default distribution
 	int countsLength;
@@ -174,51 +176,61 @@ static const kind llKind = {llCodes, llLog, llBase, llExtra, llCounts, LENGTH(ll
 static const kind ofKind = {ofCodes, ofLog, NULL, NULL, ofCounts, LENGTH(ofCounts), 5};
 static const kind mlKind = {mlCodes, mlLog, mlBase, mlExtra, mlCounts, LENGTH(mlCounts), 6};
 
-// meaning fills in what a symbol of the kind stands for. The code of an offset is the number of its extra bits.
-TARGET static void meaning(state *s, const kind *k, int symbol) {
-	s->base = k->base ? k->base[symbol] : (uint32_t)1 << symbol;
-	s->extra = k->extra ? k->extra[symbol] : symbol;
+// meaning returns what a symbol of the kind stands for.
+INLINE state meaning(const kind *k, int symbol) {
+	if (!k->base)
+		return (state){.base = (uint32_t)1 << symbol, .extra = symbol};
+	return (state){.base = k->base[symbol], .extra = k->extra[symbol]};
 }
 
 TARGET static void fill(table *t, const kind *k, const int16_t *counts, int n, unsigned log) {
-	uint8_t symbols[1 << llLog], more[1 << llLog];
-	uint16_t next[1 << llLog];
-	spread(counts, n, log, symbols, more, next);
+	uint8_t symbols[1 << llLog];
+	uint16_t first[symbolsMost];
+	spread(counts, n, log, symbols, first);
 	for (int i = 0; i < 1 << log; i++) {
-		state *s = &t->states[i];
-		meaning(s, k, symbols[i]);
-		s->bits = more[i];
-		s->next = next[i];
+		state s = meaning(k, symbols[i]);
+		s.bits = leave(&first[symbols[i]], log, &s.next);
+		t->states[i] = s;
 	}
 	t->bits = log;
 }
 
-// readTable reads the table of a kind from p[*at:end], in one of the four modes (section 3.1.1.3.2.1). have tells whether t is that of
-// a block before.
-TARGET static int readTable(table *t, const kind *k, unsigned mode, int have, const uint8_t *p, size_t *at, size_t end) {
+// A table in use: the default one, which stays, or another.
+typedef struct {
+	const table *now; // NULL: there was none yet
+	int haveDefault;
+	table normal, other;
+} tables;
+
+// readTable reads the table of a kind from p[*at:end], in one of the four modes (section 3.1.1.3.2.1).
+TARGET static int readTable(tables *t, const kind *k, unsigned mode, const uint8_t *p, size_t *at, size_t end) {
 	int16_t counts[symbolsMost];
 	unsigned log;
 	size_t took;
 	switch (mode) {
 	case 0: // the default
-		fill(t, k, k->counts, k->countsLength, k->log);
+		if (!t->haveDefault)
+			fill(&t->normal, k, k->counts, k->countsLength, k->log);
+		t->haveDefault = 1;
+		t->now = &t->normal;
 		return 1;
 	case 1: // one symbol
 		if (*at >= end || p[*at] >= k->codes)
 			return 0;
-		t->bits = 0;
-		t->states[0] = (state){0};
-		meaning(&t->states[0], k, p[(*at)++]);
+		t->other.bits = 0;
+		t->other.states[0] = meaning(k, p[(*at)++]);
+		t->now = &t->other;
 		return 1;
 	case 2:
 		took = distribution(p + *at, end - *at, counts, k->codes, k->logMost, &log);
 		if (took == 0)
 			return 0;
 		*at += took;
-		fill(t, k, counts, k->codes, log);
+		fill(&t->other, k, counts, k->codes, log);
+		t->now = &t->other;
 		return 1;
 	default:
-		return have;
+		return t->now != NULL;
 	}
 }
 
@@ -239,7 +251,7 @@ TARGET static size_t readHuf(huffman *h, const uint8_t *base, size_t from, size_
 	} else { // two FSE decoders that take turns
 		int16_t counts[symbolsMost];
 		uint8_t symbols[1 << weightLog], more[1 << weightLog];
-		uint16_t next[1 << weightLog];
+		uint16_t first[symbolsMost], next[1 << weightLog];
 		unsigned log;
 		bits b;
 		if (took > to - from)
@@ -247,7 +259,9 @@ TARGET static size_t readHuf(huffman *h, const uint8_t *base, size_t from, size_
 		size_t header = distribution(base + from, took, counts, hufMost + 2, weightLog, &log);
 		if (header == 0 || !reversed(&b, base, from + header, from + took) || b.at - b.end < 2 * log)
 			return 0;
-		spread(counts, hufMost + 2, log, symbols, more, next);
+		spread(counts, hufMost + 2, log, symbols, first);
+		for (int i = 0; i < 1 << log; i++)
+			more[i] = leave(&first[symbols[i]], log, &next[i]);
 		unsigned turns[2];
 		for (int i = 0; i < 2; i++, b.at -= log)
 			turns[i] = top(window(base, b.at), log);
@@ -292,9 +306,17 @@ TARGET static size_t readHuf(huffman *h, const uint8_t *base, size_t from, size_
 		int w = weights[i];
 		if (w == 0)
 			continue;
-		uint16_t entry = i | (log + 1 - w) << 8;
-		for (uint32_t end = begin[w] + (1u << (w - 1)); begin[w] < end; begin[w]++)
-			h->symbols[begin[w]] = entry;
+		uint16_t entry = i | (log + 1 - w) << 8, *p = h->symbols + begin[w];
+		unsigned length = 1u << (w - 1);
+		begin[w] += length;
+		if (length < 4) {
+			for (unsigned k = 0; k < length; k++)
+				p[k] = entry;
+			continue;
+		}
+		uint64_t four = entry * 0x0001000100010001u;
+		for (unsigned k = 0; k < length; k += 4)
+			memcpy(p + k, &four, sizeof four);
 	}
 	h->bits = log;
 	return took + 1;

@@ -26,8 +26,7 @@ typedef struct {
 	uint64_t windowBytes;
 	uint64_t reps[3]; // the last three offsets
 
-	table ll, of, ml;
-	int haveTables; // of a block before
+	tables ll, of, ml;
 	huffman huf;
 
 	// The compressed block in work.
@@ -104,20 +103,18 @@ TARGET static int openBlock(verifier *v, size_t from, size_t to) {
 	if (from >= to || base[from] & 3)
 		return 0;
 	unsigned modes = base[from++];
-	if (!readTable(&v->ll, &llKind, modes >> 6, v->haveTables, base, &from, to) ||
-			!readTable(&v->of, &ofKind, modes >> 4 & 3, v->haveTables, base, &from, to) ||
-			!readTable(&v->ml, &mlKind, modes >> 2 & 3, v->haveTables, base, &from, to))
+	if (!readTable(&v->ll, &llKind, modes >> 6, base, &from, to) || !readTable(&v->of, &ofKind, modes >> 4 & 3, base, &from, to) ||
+			!readTable(&v->ml, &mlKind, modes >> 2 & 3, base, &from, to))
 		return 0;
-	v->haveTables = 1;
-	unsigned all = v->ll.bits + v->of.bits + v->ml.bits;
+	unsigned all = v->ll.now->bits + v->of.now->bits + v->ml.now->bits;
 	if (!reversed(&v->bits, base, from, to) || v->bits.at - v->bits.end < all)
 		return 0;
 	uint64_t w = window(base, v->bits.at);
-	v->llAt = top(w, v->ll.bits);
-	w <<= v->ll.bits;
-	v->ofAt = top(w, v->of.bits);
-	w <<= v->of.bits;
-	v->mlAt = top(w, v->ml.bits);
+	v->llAt = top(w, v->ll.now->bits);
+	w <<= v->ll.now->bits;
+	v->ofAt = top(w, v->of.now->bits);
+	w <<= v->of.now->bits;
+	v->mlAt = top(w, v->ml.now->bits);
 	v->bits.at -= all;
 	return 1;
 }
@@ -137,11 +134,12 @@ INLINE int refill(const uint8_t *base, uint64_t at, uint64_t end, uint64_t *w, u
 // decode decodes n sequences, of which there are as many.
 TARGET NOINLINE static int decode(verifier *v, size_t n) {
 	const uint8_t *base = v->frame;
+	const state *lls = v->ll.now->states, *ofs = v->of.now->states, *mls = v->ml.now->states;
 	uint64_t at = v->bits.at, end = v->bits.end, llAt = v->llAt, ofAt = v->ofAt, mlAt = v->mlAt;
 	v->sequences -= n;
 	const sequence *last = v->sequences == 0 ? v->batch + n - 1 : NULL; // leads to no other
 	for (sequence *q = v->batch, *stop = q + n; q < stop; q++) {
-		const state *ll = &v->ll.states[llAt], *of = &v->of.states[ofAt], *ml = &v->ml.states[mlAt];
+		const state *ll = &lls[llAt], *of = &ofs[ofAt], *ml = &mls[mlAt];
 		unsigned ofExtra = of->extra, mlExtra = ml->extra, llExtra = ll->extra, left;
 		uint64_t w;
 		if (!refill(base, at, end, &w, &left))
@@ -291,7 +289,7 @@ TARGET static size_t openFrame(verifier *v, const uint8_t *base, size_t length, 
 	v->plainEnd = plain + plainBytes;
 	v->windowBytes = windowBytes;
 	v->blockRoom = windowBytes < blockMost ? windowBytes : blockMost;
-	v->haveTables = 0;
+	v->ll.now = v->of.now = v->ml.now = NULL;
 	v->huf.bits = 0;
 	v->reps[0] = 1;
 	v->reps[1] = 4;
@@ -339,8 +337,8 @@ TARGET static int blocksMatch(verifier *v, size_t at) {
 	return at == length && v->here == v->plainEnd;
 }
 
-// frameMatches reports whether frame[:length] is one frame (section 3.1.1) whose content is plain[:plainBytes]. What is in v
-// does not matter, and it keeps no pointers.
+// frameMatches reports whether frame[:length] is one frame (section 3.1.1) whose content is plain[:plainBytes]. v is zeros before
+// its first use, and keeps no pointers to these.
 TARGET static int frameMatches(verifier *v, const uint8_t *frame, size_t length, const uint8_t *plain, size_t plainBytes) {
 	size_t at = openFrame(v, frame, length, plain, plainBytes);
 	int same = at > 0 && blocksMatch(v, at);

@@ -9,7 +9,7 @@ package compress
 #cgo noescape frameMatches
 #cgo nocallback frameMatches
 
-static int able(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"); }
+static int able(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt"); }
 */
 import "C"
 
@@ -27,7 +27,10 @@ var (
 type verifier struct{ memory *C.verifier }
 
 func newVerifier() *verifier {
-	v := &verifier{(*C.verifier)(C.malloc(C.sizeof_verifier))} // cgo's malloc never fails
+	v := &verifier{(*C.verifier)(C.calloc(1, C.sizeof_verifier))}
+	if v.memory == nil {
+		panic("compress: no memory for a verifier")
+	}
 	runtime.AddCleanup(v, func(memory *C.verifier) { C.free(unsafe.Pointer(memory)) }, v.memory)
 	return v
 }
