@@ -26,8 +26,6 @@ const (
 	// groupEntries is how many entries a worker is given at a time when there is enough to do
 	// for all; with many readers, as for disks that are slow to answer, it is less.
 	groupEntries = 64
-	// queuedGroups bounds the batches that wait, for each worker.
-	queuedGroups = 2
 )
 
 // Run makes a backup. When ctx ends it stops soon, writes no snapshot and returns the cause.
@@ -102,7 +100,7 @@ func newRun(r *repo.Repository, o *Options) *run {
 		log:         o.Log,
 		ignoreInode: o.IgnoreInode,
 		ignoreCtime: o.IgnoreCtime || o.IgnoreInode,
-		jobs:        make(chan job, queuedGroups*o.ReadConcurrency),
+		jobs:        newQueue(o.ReadConcurrency, groups(o)),
 		chunks:      make(chan chunkJob, processors()),
 		buffers:     newBuffers(o.InFlightBytes),
 		batches:     sync.Pool{New: func() any { return new(batch) }},
@@ -150,7 +148,7 @@ func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *s
 	if err != nil {
 		return nil, err
 	}
-	w := &walker{filter: o.Filter, log: o.Log, groups: max(4, min(groupEntries, 256/o.ReadConcurrency)), backwards: &a.backwards}
+	w := &walker{filter: o.Filter, log: o.Log, groups: groups(o), backwards: &a.backwards}
 	a.backwards.Store(o.Backwards)
 	guess := res.Parent
 	if guess != nil && !coversAll(guess, sn.Paths) {
@@ -180,6 +178,9 @@ func (a *run) existing(targets []string) []string {
 	}
 	return found
 }
+
+// groups is how many entries a worker is given at a time.
+func groups(o *Options) int { return max(4, min(groupEntries, 256/o.ReadConcurrency)) }
 
 // absolute is filepath.Abs for messages.
 func absolute(path string) string {

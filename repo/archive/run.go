@@ -14,7 +14,7 @@ import (
 // run is one backup at work:
 //
 //	walk (one goroutine)      lists directories and deals their entries out in batches
-//	   │ jobs                 bounded; a batch holds names only
+//	   │ jobs                 see queue; a batch holds names only, and its directory open
 //	file workers              metadata, small files whole; larger ones are read and cut here
 //	   │ chunks               bounded by the budget of buffers
 //	chunk workers             store chunks of larger files; a reader that finds no room in
@@ -34,7 +34,7 @@ type run struct {
 
 	ignoreInode, ignoreCtime bool
 
-	jobs    chan job
+	jobs    *queue
 	chunks  chan chunkJob
 	buffers *buffers
 	batches sync.Pool // of *batch
@@ -51,6 +51,13 @@ type run struct {
 type job struct {
 	batch *batch
 	dir   *dir
+}
+
+func (j job) entries() int {
+	if j.batch == nil {
+		return 0
+	}
+	return len(j.batch.entries)
 }
 
 // failed reports something that the snapshot will lack.
@@ -73,7 +80,7 @@ func (r *run) workers(ctx context.Context, files int, deal func()) {
 	for range files {
 		fileWorkers.Go(func() {
 			w := newWork()
-			for j := range r.jobs {
+			for j, ok := r.jobs.pop(); ok; j, ok = r.jobs.pop() {
 				if j.batch != nil {
 					r.batch(ctx, j.batch, w)
 				} else {
@@ -83,7 +90,7 @@ func (r *run) workers(ctx context.Context, files int, deal func()) {
 		})
 	}
 	deal()
-	close(r.jobs)
+	r.jobs.close()
 	fileWorkers.Wait()
 	close(r.chunks)
 	chunkWorkers.Wait()
@@ -110,24 +117,17 @@ func (b *builder) enter(name string, at *place, st *source.Stat) {
 func (b *builder) leave(ctx context.Context) {
 	d := b.cur
 	b.cur = d.up
-	if !b.run.left(d) {
-		return
-	}
-	select {
-	case b.jobs <- job{dir: d}:
-	case <-ctx.Done():
+	if b.run.left(d) {
+		b.jobs.push(job{dir: d})
 	}
 }
 
 func (b *builder) files(ctx context.Context, g group) error {
-	batch := b.newBatch(g, b.cur)
-	select {
-	case b.jobs <- job{batch: batch}:
-		return nil
-	case <-ctx.Done():
-		b.batchDone(ctx, batch)
+	b.jobs.push(job{batch: b.newBatch(g, b.cur)})
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	return nil
 }
 
 func (b *builder) failed(path string, err error) { b.run.failed(path, err) }
