@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,7 +106,6 @@ func (o *backupOptions) readsStdin() bool {
 
 func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) error {
 	defer boundHeap()()
-	moreProcs(1)
 	ao, err := a.archiveOptions(ctx, o, args)
 	if err != nil {
 		return err
@@ -244,7 +244,7 @@ func (a *app) archive(ctx context.Context, r *repo.Repository, o backupOptions, 
 	}
 	show := progress.NewBackup(a.print)
 	show.Storing(a.global.store.Meter.StoringBytes)
-	ao.Reporter = show
+	ao.Reporter = newReading(show, ao.Parent == nil)
 	stop := a.print.Live(show.Begin(), show)
 	context.AfterFunc(ctx, stop) // what is stored after a signal is no progress
 	res, err := archive.Run(ctx, r, ao)
@@ -257,6 +257,40 @@ func (a *app) archive(ctx context.Context, r *repo.Repository, o backupOptions, 
 		return errIncomplete
 	}
 	return nil
+}
+
+// reading lets one goroutine more run than there are processors once a backup turns out to read files, and not just to
+// look at them: one waits for the disk, or for what the kernel does with a pack. Where all is as the parent
+// has it nobody waits for long, and one more only takes the processor from the others, in the middle of their system calls.
+type reading struct {
+	archive.Reporter
+	leftBytes atomic.Int64 // until then
+}
+
+const (
+	muchBytes = 64 << 20
+	// readBytes is what a read counts for at least: a small file costs more than its bytes.
+	readBytes = 16 << 10
+)
+
+// newReading wraps the reporter of a backup; much says that all of its files are to be read.
+func newReading(r archive.Reporter, much bool) *reading {
+	w := &reading{Reporter: r}
+	if much {
+		moreProcs(1)
+	} else {
+		w.leftBytes.Store(muchBytes)
+	}
+	return w
+}
+
+// Read implements archive.Reporter.
+func (r *reading) Read(n int) {
+	took := int64(max(n, readBytes))
+	if left := r.leftBytes.Add(-took); left <= 0 && left+took > 0 {
+		moreProcs(1)
+	}
+	r.Reporter.Read(n)
 }
 
 // defaultGroupBy is how archive.Run itself chooses the parent.
