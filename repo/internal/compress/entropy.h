@@ -43,9 +43,6 @@ typedef struct { uint64_t at, end; } bits;
 INLINE uint64_t load64(const uint8_t *p) {
 	uint64_t v;
 	memcpy(&v, p, sizeof v);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap64(v);
-#endif
 	return v;
 }
 
@@ -343,11 +340,9 @@ TARGET static int readStreams(const huffman *h, uint8_t *p, size_t n, const uint
 		if (!reversed(&b[0], base, from, to))
 			return 0;
 	} else {
-		if (to - from < 6)
+		if (to - from < 6 || n < 6) // libzstd refuses fewer literals; with more none of the streams ends before it begins
 			return 0;
 		size_t quarter = (n + 3) / 4, at = from + 6;
-		if (3 * quarter > n)
-			return 0;
 		for (int i = 0; i < 4; i++) {
 			size_t stop = i == 3 ? to : at + base[from+2*i] + 256 * base[from+2*i+1];
 			if (stop > to || !reversed(&b[i], base, at, stop))
