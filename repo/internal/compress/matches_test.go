@@ -151,6 +151,21 @@ func TestMatchesWindow(t *testing.T) {
 	}
 }
 
+// Content that is longer than the window matches, with offsets that are almost as long.
+func TestMatchesLongOffsets(t *testing.T) {
+	for l, windowBytes := range map[Level]int{Auto: 1 << 20, Fastest: 1 << 20, Better: 2 << 20, Max: 4 << 20} {
+		part := noise(windowBytes - 128<<10) // libzstd reaches no further from all of a block
+		plain := slices.Concat(part, part)
+		frame := New(l).CompressAlways(nil, plain)
+		if able && (frame[4]&0x20 != 0 || len(frame) > len(plain)*3/4) {
+			t.Errorf("%v: %x… of %d bytes has no window, or no such offsets", l, frame[:8], len(frame))
+		}
+		if !Matches(frame, plain) {
+			t.Errorf("%v: %d plain bytes do not match", l, len(plain))
+		}
+	}
+}
+
 func FuzzMatches(f *testing.F) {
 	for _, plain := range [][]byte{text(200), noise(30), make([]byte, 1000), text(5000)} {
 		for _, frame := range frames(f, plain) {
