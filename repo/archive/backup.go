@@ -22,11 +22,9 @@ import (
 	"vitrine/repo/source"
 )
 
-const (
-	// groupEntries is how many entries a worker is given at a time when there is enough to do
-	// for all; with many readers, as for disks that are slow to answer, it is less.
-	groupEntries = 64
-)
+// groupEntries is how many entries a worker is given at a time when there is enough to do
+// for all; with many readers, as for disks that are slow to answer, it is less.
+const groupEntries = 64
 
 // Run makes a backup. When ctx ends it stops soon, writes no snapshot and returns the cause.
 func Run(ctx context.Context, r *repo.Repository, o Options) (Result, error) {
