@@ -35,14 +35,22 @@ func (e *encoder) encode(r *Repository, plain []byte, always bool) (sealed []byt
 	if !r.verify {
 		return e.sealed, plainBytes, nil
 	}
-	err = r.key.Verify(e.sealed, content)
-	if err == nil && plainBytes != 0 && !compress.Matches(content, plain) {
-		err = errors.New("what was compressed is not the content of its frame")
-	}
-	if err != nil {
-		return nil, 0, Advised(fmt.Errorf("verify before storing: %w; is the memory of this machine sound?", err))
+	if err := r.verifySealed(e.sealed, content, plain, plainBytes != 0); err != nil {
+		return nil, 0, err
 	}
 	return e.sealed, plainBytes, nil
+}
+
+// verifySealed returns an error unless sealed opens to content, and that is plain or, if compressed, a frame of it.
+func (r *Repository) verifySealed(sealed, content, plain []byte, compressed bool) error {
+	err := r.key.Verify(sealed, content)
+	if err == nil && compressed && !compress.Matches(content, plain) {
+		err = errors.New("the compressed frame does not hold the blob")
+	}
+	if err != nil {
+		return Advised(fmt.Errorf("verify before storing: %w; is the memory of this machine sound?", err))
+	}
+	return nil
 }
 
 // sized returns buf, empty, or a new buffer of at least n bytes when it is smaller. Growing by a quarter at least makes that

@@ -1,9 +1,12 @@
 package repo
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"vitrine/repo/internal/compress"
+	"vitrine/repo/internal/seal"
 )
 
 // TestEncodersStaySmall has some blobs encoded at a time, again and again: only as many encoders may become large as there
@@ -47,5 +50,48 @@ func TestEncodersStaySmall(t *testing.T) {
 	}
 	if isLarge != 1 {
 		t.Errorf("%d encoders are large, but there was one large blob at a time", isLarge)
+	}
+}
+
+// What is sealed is stored only if it opens to the blob: a bit that is wrong in what was sealed, in the frame or in the blob
+// since then is noticed, and so is the frame of another blob.
+func TestVerifySealed(t *testing.T) {
+	r := &Repository{key: seal.NewKey(), codec: compress.New(compress.Auto), verify: true}
+	plain := []byte(strings.Repeat("all that is shown was verified\n", 1000))
+	other := slices.Clone(plain)
+	other[17] ^= 1
+	frame, ok := r.codec.Compress(nil, plain)
+	if !ok {
+		t.Fatal("the blob is not compressed")
+	}
+	for _, tc := range []struct {
+		name           string
+		content, plain []byte
+		compressed     bool
+	}{
+		{"compressed", frame, plain, true},
+		{"as it is", plain, plain, false},
+	} {
+		sealed := r.key.Seal(nil, tc.content)
+		if err := r.verifySealed(sealed, tc.content, tc.plain, tc.compressed); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		for _, at := range []int{0, len(sealed) / 2, len(sealed) - 1} {
+			sealed[at] ^= 4
+			if r.verifySealed(sealed, tc.content, tc.plain, tc.compressed) == nil {
+				t.Errorf("%s: byte %d of what is sealed differs, and nobody notices", tc.name, at)
+			}
+			sealed[at] ^= 4
+		}
+		for at := 0; at < len(tc.content); at += 1 + len(tc.content)/500 {
+			changed := slices.Clone(tc.content)
+			changed[at] ^= 1
+			if r.verifySealed(sealed, changed, tc.plain, tc.compressed) == nil {
+				t.Fatalf("%s: byte %d of what was sealed differs, and nobody notices", tc.name, at)
+			}
+		}
+	}
+	if r.verifySealed(r.key.Seal(nil, frame), frame, other, true) == nil {
+		t.Error("the frame of another blob is taken")
 	}
 }

@@ -244,7 +244,7 @@ func (a *app) archive(ctx context.Context, r *repo.Repository, o backupOptions, 
 	}
 	show := progress.NewBackup(a.print)
 	show.Storing(a.global.store.Meter.StoringBytes)
-	ao.Reporter = newReading(show, ao.Parent == nil)
+	ao.Reporter = newReading(show, ao.Force || ao.Stdin != nil)
 	stop := a.print.Live(show.Begin(), show)
 	context.AfterFunc(ctx, stop) // what is stored after a signal is no progress
 	res, err := archive.Run(ctx, r, ao)

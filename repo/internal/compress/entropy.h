@@ -1,6 +1,6 @@
 // The entropy decoders of zstd frames (RFC 8878, section 4), for matches.h.
 //
-// They refuse what the RFC forbids, and read no byte outside of the frame, whatever is in it.
+// They refuse what libzstd refuses, and read no byte outside of the frame, whatever is in it.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -8,9 +8,9 @@
 
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2,bmi2,lzcnt")))
+#define TARGET __attribute__((target("avx2,bmi2")))
 #define NOINLINE __attribute__((noinline))
-#define INLINE __attribute__((target("avx2,bmi2,lzcnt"), always_inline)) static inline
+#define INLINE __attribute__((target("avx2,bmi2"), always_inline)) static inline
 #define RARE(condition) __builtin_expect(!!(condition), 0)
 
 enum {
@@ -110,7 +110,7 @@ TARGET static size_t distribution(const uint8_t *p, size_t length, int16_t *coun
 			} while (more == 3);
 		}
 	}
-	if (left < 0 || at > length * 8)
+	if (at > length * 8)
 		return 0;
 	memset(counts + symbol, 0, (most - symbol) * sizeof *counts);
 	return (at + 7) / 8;

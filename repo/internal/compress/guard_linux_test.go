@@ -1,3 +1,5 @@
+//go:build cgo && amd64
+
 package compress
 
 import (
@@ -25,6 +27,9 @@ func guarded(t *testing.T, n int) []byte {
 
 // TestMatchesTouchesNothingBeyond has frame and content begin and end beside such memory, whole, cut and damaged.
 func TestMatchesTouchesNothingBeyond(t *testing.T) {
+	if !able {
+		return // the decoders of others read a few bytes beyond a frame
+	}
 	r := rand.New(rand.NewPCG(9, 10))
 	const room = 1 << 20 // for the longest sample and its frame
 	frameRoom, plainRoom := guarded(t, room+room/64), guarded(t, room)

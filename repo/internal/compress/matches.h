@@ -3,8 +3,8 @@
 // So it needs no memory for the content, a match that overlaps itself is like any other, and nothing waits for a copy. It
 // takes 0.9 of the time of libzstd and a comparison, and leaves to others the caches that copies would fill.
 //
-// It is strict: what the RFC forbids, what needs a dictionary, and checksums are refused, although another decoder may let
-// some of it pass. No byte outside of frame and content is read, whatever is in them.
+// It is strict: what libzstd refuses, what needs a dictionary, and checksums are refused, and some of what libzstd lets pass. No byte
+// outside of frame and content is read, whatever is in them.
 
 #include "entropy.h"
 

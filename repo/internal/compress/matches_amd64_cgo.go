@@ -9,7 +9,7 @@ package compress
 #cgo noescape frameMatches
 #cgo nocallback frameMatches
 
-static int able(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt"); }
+static int able(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"); }
 */
 import "C"
 

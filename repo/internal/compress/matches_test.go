@@ -108,9 +108,12 @@ func TestMatches(t *testing.T) {
 
 // What matches after a bit is flipped is the content to the other decoder too.
 func TestMatchesNoDamage(t *testing.T) {
-	matched := 0
+	if !able {
+		return // there is no other decoder
+	}
+	matched, all := 0, samples(t)
 	for _, name := range []string{"line", "page", "start of 141", "few", "copies"} {
-		plain := samples(t)[name]
+		plain := all[name]
 		for i, frame := range frames(t, plain) {
 			step := max(1, len(frame)*8/1000)
 			for bit := 0; bit < len(frame)*8; bit += step {
