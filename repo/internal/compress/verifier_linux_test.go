@@ -43,7 +43,7 @@ func TestMatchesTouchesNothingBeyond(t *testing.T) {
 		return at
 	}
 	for name, original := range samples(t) {
-		for i, compressed := range frames(t, original) {
+		for i, compressed := range frames(original) {
 			for _, atEnd := range []bool{false, true} {
 				frame, plain := place(frameRoom, compressed, atEnd), place(plainRoom, original, atEnd)
 				if !Matches(frame, plain) {
@@ -76,7 +76,7 @@ func TestMatchesNoDamage(t *testing.T) {
 	matched, all := 0, samples(t)
 	for _, name := range []string{"line", "page", "start of 141", "few", "copies"} {
 		plain := all[name]
-		for i, frame := range frames(t, plain) {
+		for i, frame := range frames(plain) {
 			step := max(1, len(frame)*8/1000)
 			for bit := 0; bit < len(frame)*8; bit += step {
 				frame[bit/8] ^= 1 << (bit % 8)
