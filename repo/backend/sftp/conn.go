@@ -37,8 +37,9 @@ type conn struct {
 	client *sftp.Client
 	packs  openPacks
 
-	load   atomic.Int64 // what the calls under way weigh; the pool's
-	active atomic.Int64 // when bytes last came, in Unix nanoseconds
+	load   atomic.Int64  // what the calls under way weigh; the pool's
+	active atomic.Int64  // when bytes last came, in Unix nanoseconds
+	heard  *atomic.Int64 // the same of all connections together; the pool's
 	silent time.Duration
 
 	cut   sync.Once
@@ -50,18 +51,18 @@ type conn struct {
 }
 
 // dial makes a connection. It ends early when stop is closed.
-func dial(cfg *Config, silent time.Duration, stop <-chan struct{}) (*conn, error) {
+func dial(cfg *Config, silent time.Duration, heard *atomic.Int64, stop <-chan struct{}) (*conn, error) {
 	proc, err := start(cfg)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{cfg: cfg, proc: proc, silent: silent, dead: make(chan struct{}), watched: make(chan struct{})}
+	c := &conn{cfg: cfg, proc: proc, silent: silent, heard: heard, dead: make(chan struct{}), watched: make(chan struct{})}
 	c.packs.spawn = c.calls.Go
 	c.touch()
 	made := make(chan error, 1)
 	go func() {
 		var err error
-		c.client, err = sftp.NewClientPipe(&reader{bufio.NewReaderSize(proc.out, 2*packetBytes), c.touch}, proc.in,
+		c.client, err = sftp.NewClientPipe(&reader{bufio.NewReaderSize(proc.out, 2*packetBytes), c.hear}, proc.in,
 			sftp.MaxPacketChecked(packetBytes), sftp.MaxConcurrentRequestsPerFile(inFlight))
 		made <- err
 	}()
@@ -130,6 +131,12 @@ func (c *conn) close() {
 }
 
 func (c *conn) touch() { c.active.Store(time.Now().UnixNano()) }
+
+// hear is called when bytes come.
+func (c *conn) hear() {
+	c.touch()
+	c.heard.Store(c.active.Load())
+}
 
 // patience says what happens to an operation whose context ends.
 type patience bool

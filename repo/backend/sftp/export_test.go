@@ -37,3 +37,11 @@ func Pids(be backend.Backend) []int {
 	}
 	return pids
 }
+
+// Leftovers returns how many temporary files are still to be removed.
+func Leftovers(be backend.Backend) int {
+	l := &be.(*Backend).left
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.files)
+}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type pool struct {
 	silent  time.Duration  // of every connection
 	closing chan struct{}  // closed by close
 	tasks   sync.WaitGroup // attempts, and the ends of connections
+	heard   atomic.Int64   // when bytes last came, in Unix nanoseconds
 
 	mu       sync.Mutex // guards all below; taken before the lock of openPacks
 	conns    []*conn    // dead ones are taken out by pick
@@ -145,7 +147,7 @@ func (p *pool) begin() *attempt {
 	a := &attempt{again: p.reached, done: make(chan struct{})}
 	p.attempt = a
 	p.tasks.Go(func() {
-		c, err := dial(&p.cfg, p.silent, p.closing)
+		c, err := dial(&p.cfg, p.silent, &p.heard, p.closing)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.attempt = nil

@@ -11,19 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"time"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/sync/errgroup"
 
 	"vitrine/repo/backend"
-)
-
-// tidyTime is how long the removal of a temporary file may take after its Save has failed. After a signal the index file
-// and the lock are still to come, and somebody waits.
-const (
-	tidyTime  = 4 * time.Second
-	tidyPause = 300 * time.Millisecond // between two attempts
 )
 
 const (
@@ -62,7 +54,7 @@ func (b *Backend) Save(ctx context.Context, f backend.File, content []byte) erro
 func (b *Backend) publish(ctx context.Context, name string, content []byte, replace bool) error {
 	var random [8]byte
 	rand.Read(random[:]) // never fails
-	temp := name + "-tmp-" + hex.EncodeToString(random[:])
+	temp := &temporary{name: name + "-tmp-" + hex.EncodeToString(random[:])}
 	left := false // whether temp may be there
 	err := b.on(ctx, "", len(content), await, func(c *conn) error {
 		if !replace {
@@ -79,7 +71,7 @@ func (b *Backend) publish(ctx context.Context, name string, content []byte, repl
 			err = ctx.Err()
 		}
 		if err == nil {
-			err = c.rename(temp, name, replace)
+			err = c.rename(temp.name, name, replace)
 		}
 		if err == nil {
 			left = false
@@ -88,41 +80,19 @@ func (b *Backend) publish(ctx context.Context, name string, content []byte, repl
 	})
 	if left {
 		b.tidy(ctx, temp)
+	} else if err == nil {
+		b.tidyMore(ctx)
 	}
 	return err
 }
 
-// tidy removes the temporary file of a Save that failed, also when it failed because its context
-// has ended or its connection was lost. There is nothing above it that would try again.
-func (b *Backend) tidy(ctx context.Context, temp string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
-	defer cancel()
-	for {
-		err := b.on(ctx, "", 0, leave, func(c *conn) error { return c.client.Remove(temp) })
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		pause := time.NewTimer(tidyPause)
-		select {
-		case <-pause.C:
-			if !backend.IsPermanent(b.explain(err)) {
-				continue
-			}
-		case <-ctx.Done():
-		}
-		pause.Stop()
-		b.cfg.log().Warn("a temporary file may be left on the server", "file", temp, "error", err)
-		return
-	}
-}
-
 // write makes a new file with the content, durable but for its name.
-func (b *Backend) write(ctx context.Context, c *conn, temp string, content []byte) error {
+func (b *Backend) write(ctx context.Context, c *conn, temp *temporary, content []byte) error {
 	err := b.fill(ctx, c, temp, content)
 	if code(err) != 0 {
 		var vfs *sftp.StatVFS
 		if c.has(extStatVFS) {
-			vfs, _ = c.client.StatVFS(path.Dir(temp)) // without it the message says less
+			vfs, _ = c.client.StatVFS(path.Dir(temp.name)) // without it the message says less
 		}
 		err = b.explainWrite(vfs, err, int64(len(content)))
 	}
@@ -130,13 +100,14 @@ func (b *Backend) write(ctx context.Context, c *conn, temp string, content []byt
 }
 
 // fill is write without an explanation of what fails.
-func (b *Backend) fill(ctx context.Context, c *conn, temp string, content []byte) error {
-	file, err := b.createTemp(ctx, c, temp)
+func (b *Backend) fill(ctx context.Context, c *conn, temp *temporary, content []byte) error {
+	file, err := b.createTemp(ctx, c, temp.name)
+	temp.unsure = lost(err)
 	if err != nil {
 		return err
 	}
 	mode := make(chan error, 1)
-	go func() { mode <- c.client.Chmod(temp, b.fileMode) }() // that of file would wait for the writes
+	go func() { mode <- c.client.Chmod(temp.name, b.fileMode) }() // that of file would wait for the writes
 	_, err = file.ReadFromWithConcurrency(until(ctx, content), min(inFlight, len(content)/packetBytes+1))
 	if modeErr := <-mode; err == nil && lost(modeErr) {
 		err = modeErr

@@ -29,9 +29,11 @@
 // used, and when that refuses because the name is there, the name is removed first. Config always
 // takes the plain rename, which at OpenSSH replaces nothing, so that of two inits one wins (but for backend.WithReplace). When a
 // request before the rename fails, or the context ends, the temporary file is removed, over
-// another connection if need be; a connection that broke together with the network leaves it behind.
+// another connection if need be. Where that cannot be done, since there is none for some seconds, the next Save that succeeds tries
+// it once more, and Close, for some seconds, before it gives up and warns. Both also do so when the connection was lost
+// before the server had answered the open, and the file is not there: it may be made a little later.
 //
-// Temporary and foreign files are left alone and not listed. Modes are those of package local; a
+// Temporary files of others and foreign files are left alone, and none is listed. Modes are those of package local; a
 // server that does not set modes is used all the same.
 package sftp
 
@@ -57,6 +59,8 @@ type Backend struct {
 	pool              *pool
 	dirMode, fileMode fs.FileMode
 
+	left    leftovers
+	tidyEnd func()       // tidyLast for Close, which has no context
 	dirSync atomic.Int32 // whether the server syncs directories: syncUnknown, syncWorks, syncFails
 }
 
@@ -66,7 +70,7 @@ var _ backend.Backend = (*Backend)(nil)
 // missing one is an error of class backend.ErrNotExist. A server that refuses is one of class
 // backend.ErrDenied, one with another host key than is known of class backend.ErrUntrusted.
 func Open(ctx context.Context, cfg Config) (backend.Backend, error) {
-	b := newBackend(cfg)
+	b := newBackend(ctx, cfg)
 	var root, config fs.FileInfo
 	err := b.on(ctx, "", 0, await, func(c *conn) error {
 		missing := make(chan error, 1)
@@ -102,7 +106,7 @@ func Open(ctx context.Context, cfg Config) (backend.Backend, error) {
 // of class backend.ErrExist), and opens it. Existing directories are kept, so a Create that was
 // interrupted can be repeated.
 func Create(ctx context.Context, cfg Config) (backend.Backend, error) {
-	b := newBackend(cfg)
+	b := newBackend(ctx, cfg)
 	if err := b.makeLayout(ctx); err != nil {
 		b.pool.close()
 		return nil, fmt.Errorf("create %s: %w", cfg.Public(), b.explain(err))
@@ -110,8 +114,10 @@ func Create(ctx context.Context, cfg Config) (backend.Backend, error) {
 	return b, nil
 }
 
-func newBackend(cfg Config) *Backend {
-	return &Backend{cfg: cfg, pool: newPool(cfg), dirMode: 0o700, fileMode: 0o400}
+func newBackend(ctx context.Context, cfg Config) *Backend {
+	b := &Backend{cfg: cfg, pool: newPool(cfg), dirMode: 0o700, fileMode: 0o400}
+	b.tidyEnd = func() { b.tidyLast(context.WithoutCancel(ctx)) }
+	return b
 }
 
 func (c *Config) log() *slog.Logger {
@@ -328,9 +334,10 @@ func (b *Backend) Remove(ctx context.Context, f backend.File) error {
 // Location implements backend.Backend.
 func (b *Backend) Location() string { return b.cfg.Public() }
 
-// Close implements backend.Backend. It waits until every ssh process has ended, which takes at most
-// some seconds.
+// Close implements backend.Backend. It removes temporary files that are left, and waits until every ssh process has ended,
+// both of which take at most some seconds.
 func (b *Backend) Close() error {
+	b.tidyEnd()
 	b.pool.close()
 	return nil
 }

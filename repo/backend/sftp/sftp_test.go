@@ -26,6 +26,13 @@ import (
 // plainServer, in the environment, makes the test binary an SFTP server without extensions.
 const plainServer = "VITRINE_TEST_PLAIN_SFTP"
 
+// gateOfServer, in its environment, names a file. Once it is there the server that gets the next request renames it and
+// reads that when the file is gone; others go on.
+const (
+	gateOfServer = "VITRINE_TEST_PLAIN_SFTP_GATE"
+	stopped      = "-stopped" // the end of its name then
+)
+
 func TestMain(m *testing.M) {
 	if os.Getenv(plainServer) != "" {
 		servePlain()
@@ -47,7 +54,7 @@ func servePlain() {
 	err := pkgsftp.SetSFTPExtensions()
 	if err == nil {
 		var s *pkgsftp.Server
-		if s, err = pkgsftp.NewServer(stdio{os.Stdin, os.Stdout}); err == nil {
+		if s, err = pkgsftp.NewServer(stdio{gated{}, os.Stdout}); err == nil {
 			err = s.Serve()
 		}
 	}
@@ -55,6 +62,20 @@ func servePlain() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// gated is standard input with the gate of a server.
+type gated struct{}
+
+// Read implements io.Reader.
+func (gated) Read(p []byte) (int, error) {
+	n, err := os.Stdin.Read(p)
+	if gate := os.Getenv(gateOfServer); gate != "" && os.Rename(gate, gate+stopped) == nil {
+		for _, err := os.Stat(gate + stopped); err == nil; _, err = os.Stat(gate + stopped) {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	return n, err
 }
 
 type stdio struct {
