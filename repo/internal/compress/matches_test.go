@@ -154,6 +154,27 @@ func TestMatchesLongOffsets(t *testing.T) {
 	}
 }
 
+// A sequence whose run, match and offset are long has more bits than are at hand at a time.
+func TestMatchesLongSequences(t *testing.T) {
+	const runBytes, matchBytes = 40_000, 40_000 // 15 bits more than their codes each
+	far := noise(6 * 128 << 10)                 // whole blocks, so that the next one begins with a run
+	plain := slices.Concat(far, noise(7 * 128 << 10)[6*128<<10:][:runBytes], far[100_000:][:matchBytes])
+	for i := range 100 { // sequences behind it
+		plain = append(plain, byte(i), byte(i*i), 7)
+		plain = append(plain, far[300_000+1000*i:][:30+i]...)
+	}
+	for i, frame := range frames(plain) {
+		if !Matches(frame, plain) {
+			t.Errorf("frame %d does not match", i)
+		}
+		plain[len(far)+runBytes+matchBytes-1] ^= 1
+		if Matches(frame, plain) {
+			t.Errorf("frame %d matches other content", i)
+		}
+		plain[len(far)+runBytes+matchBytes-1] ^= 1
+	}
+}
+
 func FuzzMatches(f *testing.F) {
 	for _, plain := range [][]byte{text(200), noise(30), make([]byte, 1000), text(5000)} {
 		for _, frame := range frames(plain) {
