@@ -18,20 +18,20 @@ var layerOf = map[string]int{
 	"repo/hugepage":   0, // advice to the system about memory
 
 	// Pure formats: bytes in, values out; no I/O.
-	"repo/snapshot":           1,
-	"repo/chunker":            1,
-	"repo/retention":          1,
-	"repo/source/pattern":     1,
-	"repo/internal/seal":      1,
-	"repo/internal/compress":  1,
-	"repo/internal/packfile":  1,
-	"repo/internal/indexfile": 1,
-	"repo/internal/keyfile":   1,
-	"repo/internal/sha256x2":  1,
-	"repo/internal/scrypt":    1,
-	"repo/spill":              1, // sorted records on disk, for sets that are too large for memory
-	"repo/internal/claims":    2,
-	"repo/backend/option":     1,
+	"repo/snapshot":            1,
+	"repo/chunker":             1,
+	"repo/retention":           1,
+	"repo/source/pattern":      1,
+	"repo/internal/seal":       1,
+	"repo/internal/compress":   1,
+	"repo/internal/packfile":   1,
+	"repo/internal/indexfile":  1,
+	"repo/internal/keyfile":    1,
+	"repo/internal/sha256many": 1,
+	"repo/internal/scrypt":     1,
+	"repo/spill":               1, // sorted records on disk, for sets that are too large for memory
+	"repo/internal/claims":     2,
+	"repo/backend/option":      1,
 
 	"repo/backend/child": 1, // processes, whatever they are; no store is known to it
 
