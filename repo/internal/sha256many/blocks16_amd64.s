@@ -67,7 +67,7 @@
 	VPADDD      Z25, h, h; \
 	VPADDD      Z28, h, h
 
-// EXTEND makes the word 16 rounds after w of it and those 1, 9 and 14 rounds after it.
+// NEXT makes the word 16 rounds after w of it and those 1, 9 and 14 rounds after it.
 #define NEXT(w, w1, w9, w14) \
 	VPRORD     $7, w1, Z25; \
 	VPRORD     $18, w1, Z26; \
@@ -81,24 +81,7 @@
 	VPTERNLOGD $0x96, Z26, Z27, Z24; \
 	VPADDD     Z24, w, w
 
-#define NEXT16 \
-	NEXT(Z8, Z9, Z17, Z22); \
-	NEXT(Z9, Z10, Z18, Z23); \
-	NEXT(Z10, Z11, Z19, Z8); \
-	NEXT(Z11, Z12, Z20, Z9); \
-	NEXT(Z12, Z13, Z21, Z10); \
-	NEXT(Z13, Z14, Z22, Z11); \
-	NEXT(Z14, Z15, Z23, Z12); \
-	NEXT(Z15, Z16, Z8, Z13); \
-	NEXT(Z16, Z17, Z9, Z14); \
-	NEXT(Z17, Z18, Z10, Z15); \
-	NEXT(Z18, Z19, Z11, Z16); \
-	NEXT(Z19, Z20, Z12, Z17); \
-	NEXT(Z20, Z21, Z13, Z18); \
-	NEXT(Z21, Z22, Z14, Z19); \
-	NEXT(Z22, Z23, Z15, Z20); \
-	NEXT(Z23, Z8, Z16, Z21)
-
+// ROUNDS16 does 16 rounds with the words of a block.
 #define ROUNDS16(k) \
 	ROUND(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, k); \
 	ROUND(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z9, k+4); \
@@ -115,6 +98,41 @@
 	ROUND(Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z20, k+48); \
 	ROUND(Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z21, k+52); \
 	ROUND(Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z22, k+56); \
+	ROUND(Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z23, k+60)
+
+// MORE16 does 16 rounds with the next words, each made before it is needed: rounds and words keep different units busy.
+#define MORE16(k) \
+	NEXT(Z8, Z9, Z17, Z22); \
+	ROUND(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, k+0); \
+	NEXT(Z9, Z10, Z18, Z23); \
+	ROUND(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z9, k+4); \
+	NEXT(Z10, Z11, Z19, Z8); \
+	ROUND(Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z10, k+8); \
+	NEXT(Z11, Z12, Z20, Z9); \
+	ROUND(Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z11, k+12); \
+	NEXT(Z12, Z13, Z21, Z10); \
+	ROUND(Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z12, k+16); \
+	NEXT(Z13, Z14, Z22, Z11); \
+	ROUND(Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z13, k+20); \
+	NEXT(Z14, Z15, Z23, Z12); \
+	ROUND(Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z14, k+24); \
+	NEXT(Z15, Z16, Z8, Z13); \
+	ROUND(Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z15, k+28); \
+	NEXT(Z16, Z17, Z9, Z14); \
+	ROUND(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z16, k+32); \
+	NEXT(Z17, Z18, Z10, Z15); \
+	ROUND(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z17, k+36); \
+	NEXT(Z18, Z19, Z11, Z16); \
+	ROUND(Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z18, k+40); \
+	NEXT(Z19, Z20, Z12, Z17); \
+	ROUND(Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z19, k+44); \
+	NEXT(Z20, Z21, Z13, Z18); \
+	ROUND(Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z20, k+48); \
+	NEXT(Z21, Z22, Z14, Z19); \
+	ROUND(Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z21, k+52); \
+	NEXT(Z22, Z23, Z15, Z20); \
+	ROUND(Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z22, k+56); \
+	NEXT(Z23, Z8, Z16, Z21); \
 	ROUND(Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z23, k+60)
 
 // func blocks16(h *states, p *[16]*byte, n int)
@@ -160,12 +178,9 @@ loop16:
 	SIXTEEN(Z10, Z14, Z18, Z22)
 	SIXTEEN(Z11, Z15, Z19, Z23)
 	ROUNDS16(0)
-	NEXT16
-	ROUNDS16(64)
-	NEXT16
-	ROUNDS16(128)
-	NEXT16
-	ROUNDS16(192)
+	MORE16(64)
+	MORE16(128)
+	MORE16(192)
 	VPADDD    (DI), Z0, Z0
 	VPADDD    64(DI), Z1, Z1
 	VPADDD    128(DI), Z2, Z2

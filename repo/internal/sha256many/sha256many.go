@@ -3,7 +3,7 @@
 // One message keeps the SHA unit of a processor waiting for itself: each instruction needs the
 // result of the one before, four cycles later on AMD Zen 4, while the unit could begin another one
 // every two. A second message of its own fills the gaps. With AVX-512 sixteen messages go beside each other, one in each lane
-// of the registers, which takes the time of ten of them by the SHA unit of Intel's Emerald Rapids. Where the processor has neither (or is not an amd64),
+// of the registers, which takes the time of eight of them by the SHA unit of Intel's Emerald Rapids. Where the processor has neither (or is not an amd64),
 // crypto/sha256 does the work, one message after the other.
 package sha256many
 
@@ -23,8 +23,8 @@ const (
 )
 
 // wideLeast is how many messages sixteen lanes are used for, if there is a SHA unit for fewer: in MB/s of one processor of that kind,
-// 12 and 16 messages are hashed with 1920 and 2450, eight would be with 1190, and two by its SHA unit with 1530.
-const wideLeast = 10
+// 12 and 16 messages are hashed with 2150 and 2900, and two by its SHA unit with 1480.
+const wideLeast = 9
 
 // Sums sets sums[i] to the SHA-256 of messages[i], for all i; sums must not be shorter. Messages
 // may overlap. When one ends, the next takes its place beside the other one under way,
