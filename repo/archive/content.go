@@ -13,7 +13,6 @@ import (
 	"vitrine/repo"
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
-	"vitrine/repo/internal/sha256many"
 	"vitrine/repo/snapshot"
 	"vitrine/repo/source"
 )
@@ -322,20 +321,20 @@ type openChunks struct {
 	job chunkJob // a group that is not full yet
 	// hashes is used instead of the group where many messages together take less time than a few; see readerHashes. Then jobs
 	// has the chunks that are hashed, by name.
-	hashes *sha256many.Lanes
+	hashes *repo.Hashes
 	jobs   []chunkJob
 	free   []int // names
 }
 
 // readerHashes tells that a reader hashes chunks itself, so that there are always many of them under way. Many processors are
 // kept busy by those who hash a few each: one reader would not be enough for them.
-var readerHashes = sha256many.Width() > chunkGroup && processors() <= 4
+var readerHashes = repo.HashesMost() > chunkGroup && processors() <= 4
 
 func (r *run) newOpen(f *largeFile) *openChunks {
 	o := &openChunks{job: chunkJob{f: f}}
 	if readerHashes {
-		o.hashes = new(sha256many.Lanes)
-		o.jobs = make([]chunkJob, sha256many.Width())
+		o.hashes = new(repo.Hashes)
+		o.jobs = make([]chunkJob, repo.HashesMost())
 		for name := range o.jobs {
 			o.free = append(o.free, name)
 		}
@@ -368,8 +367,8 @@ func (r *run) dispatchHashed(ctx context.Context, o *openChunks) bool {
 	if o.hashes == nil || o.hashes.Empty() {
 		return false
 	}
-	name, sum := o.hashes.End()
-	o.jobs[name].id = sum
+	name, id := o.hashes.End()
+	o.jobs[name].id = id
 	r.dispatch(ctx, &o.jobs[name])
 	o.jobs[name] = chunkJob{} // it points to memory
 	o.free = append(o.free, name)

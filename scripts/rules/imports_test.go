@@ -175,6 +175,7 @@ var foreign = []struct {
 	{"golang.org/x/crypto/poly1305", []string{"repo/internal/seal"}, "sealing has one implementation"},
 	{"golang.org/x/crypto", []string{"repo/internal/", "repo"}, "cryptography stays below package repo"},
 	{"golang.org/x/sync", []string{""}, "concurrency, anywhere"},
+	{"golang.org/x/sys/cpu", []string{"repo/internal/sha256many"}, "what a processor can do is asked where its instructions are"},
 	{"golang.org/x/sys", []string{"repo/source", "repo/archive", "repo/restore", "repo/dump", "repo/backend/local", "repo/backend/sftp", "repo/backend/child", "repo/spill", "cache", "cache/", "fs", "fs/", "cmd/", "repo/lock"}, "system calls belong to the packages that meet the system"},
 	{"github.com/google/go-cmp", nil, "tests only"},
 	{"github.com/rogpeppe/go-internal", nil, "tests only"},
