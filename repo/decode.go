@@ -5,7 +5,7 @@ import (
 
 	"vitrine/repo/blob"
 	"vitrine/repo/internal/compress"
-	"vitrine/repo/internal/sha256x2"
+	"vitrine/repo/internal/sha256many"
 )
 
 // DecodeBlob opens, decompresses and verifies a sealed blob that the caller has read; the
@@ -86,7 +86,7 @@ func (r *Repository) decodeBlobs(batch []Decoding) {
 		opened[n], messages[n] = d, plain
 		n++
 	}
-	sha256x2.Sums(sums[:n], messages[:n])
+	sha256many.Sums(sums[:n], messages[:n])
 	for i, d := range opened[:n] {
 		d.Plain, d.Err = messages[i], nil
 		if err := compareID(d.Entry.ID, sums[i]); err != nil {

@@ -21,7 +21,11 @@ func (w *DryWriter) Close() { w.claims.Close() }
 
 // SaveBlob tells what Writer.SaveBlob would.
 func (w *DryWriter) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved, error) {
-	h := blob.Handle{Type: t, ID: blob.Hash(plain)}
+	return w.SaveHashed(ctx, blob.Handle{Type: t, ID: blob.Hash(plain)}, plain)
+}
+
+// SaveHashed tells what Writer.SaveHashed would.
+func (w *DryWriter) SaveHashed(ctx context.Context, h blob.Handle, plain []byte) (Saved, error) {
 	saved := Saved{ID: h.ID}
 	if ctx.Err() != nil {
 		return saved, context.Cause(ctx)

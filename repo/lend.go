@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"vitrine/repo/blob"
-	"vitrine/repo/internal/sha256x2"
+	"vitrine/repo/internal/sha256many"
 )
 
 // LendBlob returns the plain bytes of a blob, verified. They are valid until use returns.
@@ -36,7 +36,7 @@ type lender struct {
 	next    int // the first blob that is not begun
 	first   int // the first blob that may have room in ring
 	ring    ring
-	pair    sha256x2.Pair
+	hashes  sha256many.Lanes
 	own     []byte // for what is read alone
 }
 
@@ -51,7 +51,7 @@ type lentState uint8
 
 const (
 	ahead    lentState = iota // not begun
-	hashing                   // in pair
+	hashing                   // in hashes
 	verified                  // plain is right
 	alone                     // ReadBlob is to do it: it was not read with the others, or what was read is damaged
 )
@@ -59,13 +59,16 @@ const (
 const (
 	// ringBytes is the least that is decoded into: so much stays in the processor's nearer caches.
 	ringBytes = 256 << 10
+	// ringMost is the most that is decoded into so that many are hashed together.
+	ringMost = 16 << 20
 	// lentBytes is the most of a blob that is decoded beside others.
 	lentBytes = 8 << 20
 )
 
-// roomBytes returns how much the ring needs: three of the largest, so that two are hashed while one is used.
+// roomBytes returns how much the ring needs: three of the largest, so that two are hashed while one is used, or one more than are
+// hashed at a time if they are small.
 func (l *lender) roomBytes() int {
-	sum, largest := 0, 0
+	sum, largest, count := 0, 0, 0
 	for i := range l.hs {
 		size := l.locs[i].Size() // as the index has it: more than an int may hold
 		if size > lentBytes {
@@ -74,9 +77,11 @@ func (l *lender) roomBytes() int {
 		if l.sealed[i] != nil {
 			sum += int(size)
 			largest = max(largest, int(size))
+			count++
 		}
 	}
-	return min(sum, max(ringBytes, 3*largest))
+	together := (sha256many.Width() + 1) * (sum / max(1, count))
+	return min(sum, max(ringBytes, 3*largest, min(ringMost, together)))
 }
 
 // lend is LendBlob for blob i.
@@ -87,10 +92,10 @@ func (l *lender) lend(ctx context.Context, i int) ([]byte, error) {
 	b := &l.decoded[i]
 	for b.state == ahead || b.state == hashing {
 		l.free(i)
-		if l.pair.Free() && l.begin(i) {
+		if l.hashes.Free() && l.begin(i) {
 			continue
 		}
-		j, sum := l.pair.End()
+		j, sum := l.hashes.End()
 		l.decoded[j].state = verified
 		if compareID(l.hs[j].ID, sum) != nil {
 			l.decoded[j].state = alone
@@ -107,8 +112,8 @@ func (l *lender) lend(ctx context.Context, i int) ([]byte, error) {
 	return plain, err
 }
 
-// begin unseals the next blob and gives it to pair, while blob i is asked for. It is false when there is none, or no
-// room for it yet; for blob i there is room when pair is empty.
+// begin unseals the next blob and gives it to hashes, while blob i is asked for. It is false when there is none, or no
+// room for it yet; for blob i there is room when hashes is empty.
 func (l *lender) begin(i int) bool {
 	j := max(l.next, i) // those before i nobody wants any more
 	if j == len(l.hs) {
@@ -124,7 +129,7 @@ func (l *lender) begin(i int) bool {
 		b.state = hashing
 		var err error
 		if b.plain, err = l.r.unseal(l.locs[j], l.sealed[j], room); err == nil {
-			l.pair.Begin(j, b.plain)
+			l.hashes.Begin(j, b.plain)
 		} else {
 			b.state = alone
 		}

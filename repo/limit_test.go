@@ -13,7 +13,7 @@ import (
 	"vitrine/repo/chunker"
 	"vitrine/repo/internal/compress"
 	"vitrine/repo/internal/seal"
-	"vitrine/repo/internal/sha256x2"
+	"vitrine/repo/internal/sha256many"
 )
 
 const (
@@ -114,7 +114,7 @@ func BenchmarkLimit(b *testing.B) {
 	})
 	sums := make([][len(blob.ID{})]byte, most)
 	step("hash", len(pieces), func(i int) error {
-		sha256x2.Sums(sums[:len(plains[i])], plains[i])
+		sha256many.Sums(sums[:len(plains[i])], plains[i])
 		return nil
 	})
 	step("compress", len(blobs), func(i int) error {

@@ -16,7 +16,7 @@ import (
 	"vitrine/repo/internal/claims"
 	"vitrine/repo/internal/indexfile"
 	"vitrine/repo/internal/packfile"
-	"vitrine/repo/internal/sha256x2"
+	"vitrine/repo/internal/sha256many"
 )
 
 const (
@@ -168,7 +168,7 @@ func (w *Writer) Known(h blob.Handle) (bool, error) {
 // while too many packs wait for the backend. After an error fn has to fail: the blob counts as
 // saved from then on, so that other callers need not wait for it.
 func (w *Writer) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved, error) {
-	return w.save(ctx, blob.Handle{Type: t, ID: blob.Hash(plain)}, plain)
+	return w.SaveHashed(ctx, blob.Handle{Type: t, ID: blob.Hash(plain)}, plain)
 }
 
 // SaveBlobs is SaveBlob for several blobs, whose hashes take about half the time together. It stops at
@@ -177,10 +177,10 @@ func (w *Writer) SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, sa
 	var sums [hashMost][len(blob.ID{})]byte
 	for len(plains) > 0 {
 		n := min(len(plains), hashMost)
-		sha256x2.Sums(sums[:n], plains[:n])
+		sha256many.Sums(sums[:n], plains[:n])
 		for i, plain := range plains[:n] {
 			var err error
-			if saved[i], err = w.save(ctx, blob.Handle{Type: t, ID: sums[i]}, plain); err != nil {
+			if saved[i], err = w.SaveHashed(ctx, blob.Handle{Type: t, ID: sums[i]}, plain); err != nil {
 				return err
 			}
 		}
@@ -192,8 +192,8 @@ func (w *Writer) SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, sa
 // hashMost is how many blobs SaveBlobs hashes together.
 const hashMost = 64
 
-// save is SaveBlob for plain bytes that are hashed already.
-func (w *Writer) save(ctx context.Context, h blob.Handle, plain []byte) (Saved, error) {
+// SaveHashed is SaveBlob for plain bytes that the caller has hashed: h.ID is their hash.
+func (w *Writer) SaveHashed(ctx context.Context, h blob.Handle, plain []byte) (Saved, error) {
 	saved := Saved{ID: h.ID}
 	if err := ctx.Err(); err != nil {
 		return saved, context.Cause(ctx)
@@ -326,7 +326,7 @@ func (w *Writer) store(ctx context.Context, packs []*finished) error {
 		contents = append(contents, f.pack)
 	}
 	ids := make([][len(blob.ID{})]byte, len(packs))
-	sha256x2.Sums(ids, contents)
+	sha256many.Sums(ids, contents)
 	for i, f := range packs {
 		if len(f.entries) > 0 {
 			if err := w.storePack(ctx, f, ids[i]); err != nil {

@@ -150,5 +150,6 @@ type Reporter interface {
 type Store interface {
 	SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error)
 	SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, saved []repo.Saved) error
+	SaveHashed(ctx context.Context, h blob.Handle, plain []byte) (repo.Saved, error)
 	Known(h blob.Handle) (bool, error)
 }

@@ -133,14 +133,20 @@ func readSmall(f io.Reader, buf []byte, expected int) (length int, whole bool, e
 	return length, false, nil
 }
 
-// saveData stores chunks and adds to the item what that took. saved, which is as long at least, gets what became of each.
+// saveData stores the chunks of a job and adds to the item what that took. saved, which is as long at least, gets what became of each.
 // False means that the backup ends.
-func (r *run) saveData(ctx context.Context, chunks [][]byte, saved []repo.Saved, it *Item) bool {
-	if err := r.store.SaveBlobs(ctx, blob.Data, chunks, saved); err != nil {
+func (r *run) saveData(ctx context.Context, job *chunkJob, saved []repo.Saved, it *Item) bool {
+	var err error
+	if job.hashed {
+		saved[0], err = r.store.SaveHashed(ctx, dataHandle(job.id), job.data[0])
+	} else {
+		err = r.store.SaveBlobs(ctx, blob.Data, job.data[:job.n], saved)
+	}
+	if err != nil {
 		r.abort(err)
 		return false
 	}
-	for i, p := range chunks {
+	for i, p := range job.data[:job.n] {
 		addSaved(it, p, &saved[i])
 		r.rep.Read(len(p))
 	}
@@ -183,6 +189,15 @@ func (f *largeFile) fail() {
 	f.mu.Unlock()
 }
 
+// grow makes room in the content for n more chunks and returns the index of the first.
+func (f *largeFile) grow(n int) (index int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	index = len(f.node.Content)
+	f.node.Content = slices.Grow(f.node.Content, n)[:index+n]
+	return index
+}
+
 // letGo makes the node when nobody else works on the file.
 func (f *largeFile) letGo(ctx context.Context) {
 	if f.pending.Add(-1) == 0 {
@@ -200,6 +215,9 @@ type chunkJob struct {
 	n     int
 	data  [chunkGroup][]byte
 	segs  [chunkGroup]*segment // which hold data, each let go when all is stored
+	// hashed tells that there is one chunk, whose hash is id.
+	hashed bool
+	id     blob.ID
 }
 
 // add appends a chunk that is in seg.
@@ -255,9 +273,9 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 		large.fail()
 		return nil
 	}
-	job := chunkJob{f: large}
+	open := r.newOpen(large)
 	defer func() {
-		r.dispatch(ctx, &job)
+		r.dispatchAll(ctx, open)
 		seg.release()
 	}()
 	held := copy(seg.buf, prefix) // bytes in seg.buf
@@ -282,10 +300,7 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 				scanned = cut
 				break
 			}
-			job.add(rest[:cut:cut], seg)
-			if job.n == chunkGroup {
-				r.dispatch(ctx, &job)
-			}
+			r.add(ctx, open, rest[:cut:cut], seg)
 			length += int64(cut)
 			begin, scanned = begin+cut, 0
 		}
@@ -294,41 +309,105 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 			return nil
 		}
 		if held == len(seg.buf) {
-			if job.n > 0 && job.segs[0] != seg {
-				r.dispatch(ctx, &job) // what comes next may be long in coming, and others wait for segments
-			}
 			rest := seg.buf[begin:]
-			seg = r.nextSegment(ctx, seg, rest, &job)
+			seg = r.nextSegment(ctx, seg, rest, open)
 			begin, held = 0, len(rest)
 		}
 	}
 }
 
-// dispatch gives the chunks of job to a worker that has time, or stores them here: then all are busy, and the
-// reader has no reason to run ahead. It leaves job empty.
-func (r *run) dispatch(ctx context.Context, job *chunkJob) {
-	if job.n == 0 {
+// openChunks are those of a file that are cut but not given away.
+type openChunks struct {
+	job chunkJob // a group that is not full yet
+	// hashes is used instead of the group where many messages together take less time than a few; see readerHashes. Then jobs
+	// has the chunks that are hashed, by name.
+	hashes *repo.Hashes
+	jobs   []chunkJob
+	free   []int // names
+}
+
+// readerHashes tells that a reader hashes chunks itself, so that there are always many of them under way. Many processors are
+// kept busy by those who hash a few each: one reader would not be enough for them.
+var readerHashes = repo.HashesMost() > chunkGroup && processors() <= 4
+
+func (r *run) newOpen(f *largeFile) *openChunks {
+	o := &openChunks{job: chunkJob{f: f}}
+	if readerHashes {
+		o.hashes = new(repo.Hashes)
+		o.jobs = make([]chunkJob, repo.HashesMost())
+		for name := range o.jobs {
+			o.free = append(o.free, name)
+		}
+	}
+	return o
+}
+
+// add takes a chunk that is in seg.
+func (r *run) add(ctx context.Context, o *openChunks, chunk []byte, seg *segment) {
+	if o.hashes == nil {
+		o.job.add(chunk, seg)
+		if o.job.n == chunkGroup {
+			r.dispatchGroup(ctx, o)
+		}
 		return
 	}
-	f := job.f
-	f.pending.Add(1)
-	f.mu.Lock()
-	job.index = len(f.node.Content)
-	f.node.Content = slices.Grow(f.node.Content, job.n)[:job.index+job.n]
-	f.mu.Unlock()
+	if !o.hashes.Free() {
+		r.dispatchHashed(ctx, o)
+	}
+	name := o.free[len(o.free)-1]
+	o.free = o.free[:len(o.free)-1]
+	job := &o.jobs[name]
+	*job = chunkJob{f: o.job.f, index: o.job.f.grow(1), hashed: true}
+	job.add(chunk, seg)
+	o.hashes.Begin(name, chunk)
+}
+
+// dispatchHashed gives away the chunk that is hashed first. It is false when there is none.
+func (r *run) dispatchHashed(ctx context.Context, o *openChunks) bool {
+	if o.hashes == nil || o.hashes.Empty() {
+		return false
+	}
+	name, id := o.hashes.End()
+	o.jobs[name].id = id
+	r.dispatch(ctx, &o.jobs[name])
+	o.jobs[name] = chunkJob{} // it points to memory
+	o.free = append(o.free, name)
+	return true
+}
+
+// dispatchGroup gives away the group.
+func (r *run) dispatchGroup(ctx context.Context, o *openChunks) {
+	if o.job.n == 0 {
+		return
+	}
+	o.job.index = o.job.f.grow(o.job.n)
+	r.dispatch(ctx, &o.job)
+	o.job = chunkJob{f: o.job.f}
+}
+
+// dispatchAll gives away all.
+func (r *run) dispatchAll(ctx context.Context, o *openChunks) {
+	r.dispatchGroup(ctx, o)
+	for r.dispatchHashed(ctx, o) {
+	}
+}
+
+// dispatch gives the chunks of job to a worker that has time, or stores them here: then all are busy, and the
+// reader has no reason to run ahead.
+func (r *run) dispatch(ctx context.Context, job *chunkJob) {
+	job.f.pending.Add(1)
 	select {
 	case r.chunks <- *job:
 	default:
 		r.chunk(ctx, *job)
 	}
-	*job = chunkJob{f: f}
 }
 
 // chunk stores the chunks of a job.
 func (r *run) chunk(ctx context.Context, job chunkJob) {
 	var it Item
 	var saved [chunkGroup]repo.Saved
-	ok := r.saveData(ctx, job.data[:job.n], saved[:], &it)
+	ok := r.saveData(ctx, &job, saved[:], &it)
 	for _, seg := range job.segs[:job.n] {
 		seg.release()
 	}

@@ -144,7 +144,13 @@ func (s *memStore) SaveBlobs(ctx context.Context, t blob.Type, plains [][]byte, 
 }
 
 func (s *memStore) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error) {
-	h := blob.Handle{Type: t, ID: blob.Hash(plain)}
+	return s.SaveHashed(ctx, blob.Handle{Type: t, ID: blob.Hash(plain)}, plain)
+}
+
+func (s *memStore) SaveHashed(ctx context.Context, h blob.Handle, plain []byte) (repo.Saved, error) {
+	if h.ID != blob.Hash(plain) {
+		return repo.Saved{}, fmt.Errorf("%d bytes are not %v", len(plain), h)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, known := s.blobs[h]
@@ -173,7 +179,9 @@ func engine(t testing.TB, o Options, deal func(ctx context.Context, r *run)) (*r
 	return r, store, context.Cause(ctx)
 }
 
-func TestReadChunks(t *testing.T) {
+func TestReadChunks(t *testing.T) { bothWays(t, testReadChunks) }
+
+func testReadChunks(t *testing.T) {
 	noise := sourcetest.Noise(7, 35<<20)
 	broken := errors.New("disk is broken")
 	for _, tc := range []struct {

@@ -173,11 +173,17 @@ func (seg *segment) release() {
 }
 
 // nextSegment returns a segment that begins with rest, the end of seg, and lets go of seg. When the
-// budget is used up it waits until the chunks of seg are stored and goes on in the same memory:
+// budget is used up it gives away what is open, and waits until the chunks of seg are stored and goes on in the same memory:
 // a reader never waits for another reader. Meanwhile it stores chunks itself, so that it can count
-// on progress, also when ctx has ended. open, which may hold chunks of seg, is stored with them.
-func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte, open *chunkJob) *segment {
+// on progress, also when ctx has ended.
+func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte, open *openChunks) *segment {
+	if open.job.n > 0 && open.job.segs[0] != seg {
+		r.dispatchGroup(ctx, open) // what comes next may be long in coming, and others wait for segments
+	}
 	next := r.buffers.try(classOf(maxSegment))
+	for next == nil && r.dispatchHashed(ctx, open) {
+		next = r.buffers.try(classOf(maxSegment))
+	}
 	if next == nil && len(rest) == len(seg.buf) {
 		// The file has outgrown a small segment: there is no room to go on in. This much
 		// goes beyond the budget, for a file that was a few MiB a moment ago.
@@ -188,7 +194,7 @@ func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte, open *
 		seg.release()
 		return next
 	}
-	r.dispatch(ctx, open)
+	r.dispatchGroup(ctx, open)
 	for seg.refs.Load() > 1 {
 		select {
 		case <-seg.idle:

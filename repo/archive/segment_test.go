@@ -37,9 +37,19 @@ func cutsOf(c *chunker.Chunker, p []byte) []blob.ID {
 	return ids
 }
 
+// bothWays runs a test with readers that hash chunks and with some that do not.
+func bothWays(t *testing.T, test func(t *testing.T)) {
+	defer func(was bool) { readerHashes = was }(readerHashes)
+	for _, readerHashes = range []bool{false, true} {
+		t.Run(fmt.Sprintf("reader hashes %v", readerHashes), test)
+	}
+}
+
 // TestManyReaders has six readers share memory for one to four segments. Whether their files end, break, or the backup ends
 // meanwhile: no chunk is overwritten before it is stored, and all memory is free at the end.
-func TestManyReaders(t *testing.T) {
+func TestManyReaders(t *testing.T) { bothWays(t, testManyReaders) }
+
+func testManyReaders(t *testing.T) {
 	const readers = 6
 	noise := sourcetest.Noise(11, 24<<20)
 	broken := errors.New("disk is broken")

@@ -142,10 +142,10 @@ func stageOf(stack []frame) stage {
 	case "vitrine/repo/chunker":
 		return cutting
 	case "vitrine/repo/internal/compress":
-		return either(contains(stack[entry].name, "ecompress"), verifying, compressing)
+		return either(contains(stack[entry].name, "ecompress", "Matches"), verifying, compressing)
 	case "vitrine/repo/internal/seal":
 		return either(contains(stack[entry].name, "Verify", "Open"), verifying, sealing)
-	case "vitrine/repo/internal/sha256x2", "vitrine/repo/blob":
+	case "vitrine/repo/internal/sha256many", "vitrine/repo/blob":
 		return either(slices.ContainsFunc(stack[entry:], frame.storesPacks), hashingPacks, hashing)
 	case "vitrine/repo/internal/scrypt", "vitrine/repo/internal/keyfile":
 		return deriving

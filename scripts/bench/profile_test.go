@@ -18,7 +18,7 @@ func stackOf(functions string) []frame {
 }
 
 func TestStageOf(t *testing.T) {
-	const saves = " < vitrine/repo.(*Writer).save < vitrine/repo.(*Writer).SaveBlobs < vitrine/repo/archive.(*run).chunk"
+	const saves = " < vitrine/repo.(*Writer).SaveHashed < vitrine/repo.(*Writer).SaveBlobs < vitrine/repo/archive.(*run).chunk"
 	const encodes = " < vitrine/repo.(*encoder).encode" + saves
 	const stores = " < vitrine/repo.(*Writer).store < vitrine/repo.(*Repository).write.func1.1 < golang.org/x/sync/errgroup.(*Group).Go.func1"
 	for _, c := range []struct {
@@ -30,7 +30,8 @@ func TestStageOf(t *testing.T) {
 		{reading, "runtime.memmove < vitrine/repo/archive.(*run).nextSegment < vitrine/repo/archive.(*run).readChunks"},
 		{cutting, "vitrine/repo/chunker.(*Chunker).anything < vitrine/repo/chunker.(*Chunker).Cut < vitrine/repo/archive.(*run).readChunks"},
 		{cutting, "runtime.cgocall < vitrine/repo/chunker._Cfunc_cut < vitrine/repo/chunker.(*Chunker).Cut < vitrine/repo/archive.(*run).readChunks"},
-		{hashing, "vitrine/repo/internal/sha256x2.blocks2 < vitrine/repo/internal/sha256x2.Sums < vitrine/repo.(*Writer).SaveBlobs < vitrine/repo/archive.(*run).chunk"},
+		{hashing, "vitrine/repo/internal/sha256many.blocks2 < vitrine/repo/internal/sha256many.Sums < vitrine/repo.(*Writer).SaveBlobs < vitrine/repo/archive.(*run).chunk"},
+		{hashing, "vitrine/repo/internal/sha256many.blocks16 < vitrine/repo/internal/sha256many.(*Lanes).goOn < vitrine/repo/internal/sha256many.(*Lanes).End < vitrine/repo/archive.(*run).dispatchHashed < vitrine/repo/archive.(*run).add < vitrine/repo/archive.(*run).readChunks"},
 		{hashing, "crypto/sha256.block < crypto/sha256.Sum256 < vitrine/repo/blob.Hash < vitrine/repo.(*Writer).SaveBlob < vitrine/repo/archive.(*run).finish"},
 		{compressing, "runtime.cgocall < github.com/DataDog/zstd._Cfunc_ZSTD_compressCCtx < vitrine/repo/internal/compress.(*encoder).appendFrame < vitrine/repo/internal/compress.(*Codec).Compress" + encodes},
 		{compressing, "runtime.cgocall < vitrine/repo/internal/compress.(*encoder).appendFrame < vitrine/repo/internal/compress.(*Codec).hopeless < vitrine/repo/internal/compress.(*Codec).Compress" + encodes},
@@ -39,10 +40,11 @@ func TestStageOf(t *testing.T) {
 		{verifying, "runtime.cgocall < vitrine/repo/internal/seal.sumLanes < vitrine/repo/internal/seal.verifyMAC < vitrine/repo/internal/seal.(*Key).check < vitrine/repo/internal/seal.(*Key).Verify" + encodes},
 		{verifying, "memeqbody < bytes.Equal < vitrine/repo/internal/seal.(*Key).Verify" + encodes},
 		{verifying, "runtime.cgocall < vitrine/repo/internal/compress.decodeInto < vitrine/repo/internal/compress.Decompress" + encodes},
+		{verifying, "runtime.cgocall < vitrine/repo/internal/compress.matches < vitrine/repo/internal/compress.Matches < vitrine/repo.(*Repository).verifySealed" + encodes},
 		{verifying, "internal/bytealg.memequal < bytes.Equal" + encodes},
 		{packing, "runtime.memmove < vitrine/repo.(*packer).add" + saves},
 		{packing, "vitrine/repo/internal/packfile.Finish" + stores},
-		{hashingPacks, "vitrine/repo/internal/sha256x2.blocks2 < vitrine/repo/internal/sha256x2.both < vitrine/repo/internal/sha256x2.Sums" + stores},
+		{hashingPacks, "vitrine/repo/internal/sha256many.blocks2 < vitrine/repo/internal/sha256many.both < vitrine/repo/internal/sha256many.Sums" + stores},
 		{writing, "internal/runtime/syscall.Syscall6 < syscall.write < os.(*File).Write < vitrine/repo/backend/local.writeSynced < vitrine/repo/backend/local.(*Backend).Save < vitrine/repo.(*Writer).storePack" + stores},
 		{deriving, "vitrine/repo/internal/scrypt.core < vitrine/repo/internal/scrypt.Key < vitrine/repo/internal/keyfile.Open < vitrine/repo.Open"},
 		{indexing, "encoding/json.Marshal < vitrine/repo/internal/indexfile.Append < vitrine/repo.(*lister).flush < vitrine/repo.(*Repository).write"},
@@ -52,7 +54,7 @@ func TestStageOf(t *testing.T) {
 		{running, "runtime.scanobject < runtime.gcDrain < runtime.gcBgMarkWorker.func2 < runtime.systemstack < runtime.gcBgMarkWorker"},
 		{running, "runtime.futex < runtime.notesleep < runtime.findRunnable < runtime.schedule < runtime.mcall"},
 		{running, "runtime.ready < runtime.send < runtime.chansend < runtime.chansend1 < vitrine/repo/archive.(*run).another"},
-		{running, "runtime.futex < runtime.semawakeup < sync.(*Mutex).Unlock < vitrine/repo.(*encoders).put < vitrine/repo.(*Writer).save"},
+		{running, "runtime.futex < runtime.semawakeup < sync.(*Mutex).Unlock < vitrine/repo.(*encoders).put < vitrine/repo.(*Writer).SaveHashed"},
 		{rest, "compress/gzip.(*Writer).Write < runtime/pprof.(*profileBuilder).build < runtime/pprof.profileWriter"},
 		{rest, "vitrine/fs.serve < main.main"},
 		{rest, "vitrine/repo.unheard < main.main"},

@@ -18,20 +18,20 @@ var layerOf = map[string]int{
 	"repo/hugepage":   0, // advice to the system about memory
 
 	// Pure formats: bytes in, values out; no I/O.
-	"repo/snapshot":           1,
-	"repo/chunker":            1,
-	"repo/retention":          1,
-	"repo/source/pattern":     1,
-	"repo/internal/seal":      1,
-	"repo/internal/compress":  1,
-	"repo/internal/packfile":  1,
-	"repo/internal/indexfile": 1,
-	"repo/internal/keyfile":   1,
-	"repo/internal/sha256x2":  1,
-	"repo/internal/scrypt":    1,
-	"repo/spill":              1, // sorted records on disk, for sets that are too large for memory
-	"repo/internal/claims":    2,
-	"repo/backend/option":     1,
+	"repo/snapshot":            1,
+	"repo/chunker":             1,
+	"repo/retention":           1,
+	"repo/source/pattern":      1,
+	"repo/internal/seal":       1,
+	"repo/internal/compress":   1,
+	"repo/internal/packfile":   1,
+	"repo/internal/indexfile":  1,
+	"repo/internal/keyfile":    1,
+	"repo/internal/sha256many": 1,
+	"repo/internal/scrypt":     1,
+	"repo/spill":               1, // sorted records on disk, for sets that are too large for memory
+	"repo/internal/claims":     2,
+	"repo/backend/option":      1,
 
 	"repo/backend/child": 1, // processes, whatever they are; no store is known to it
 
@@ -175,6 +175,7 @@ var foreign = []struct {
 	{"golang.org/x/crypto/poly1305", []string{"repo/internal/seal"}, "sealing has one implementation"},
 	{"golang.org/x/crypto", []string{"repo/internal/", "repo"}, "cryptography stays below package repo"},
 	{"golang.org/x/sync", []string{""}, "concurrency, anywhere"},
+	{"golang.org/x/sys/cpu", []string{"repo/internal/sha256many"}, "what a processor can do is asked where its instructions are"},
 	{"golang.org/x/sys", []string{"repo/source", "repo/archive", "repo/restore", "repo/dump", "repo/backend/local", "repo/backend/sftp", "repo/backend/child", "repo/spill", "cache", "cache/", "fs", "fs/", "cmd/", "repo/lock"}, "system calls belong to the packages that meet the system"},
 	{"github.com/google/go-cmp", nil, "tests only"},
 	{"github.com/rogpeppe/go-internal", nil, "tests only"},

@@ -1,9 +1,14 @@
 //go:build !purego
 
-package sha256x2
+package sha256many
+
+import "golang.org/x/sys/cpu"
 
 // accelerated tells whether the processor has the instructions that the assembly uses.
 var accelerated = detect()
+
+// wide tells whether the processor has what sixteen lanes need, and the system saves these registers.
+var wide = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW
 
 // detect asks for SSSE3 and SSE4.1 (leaf 1, ECX) and SHA (leaf 7, EBX). All of them work on
 // registers that every amd64 system saves, so that there is nothing to ask the system.
@@ -34,3 +39,8 @@ func blocks(h *state, p *byte, n int)
 //
 //go:noescape
 func blocks2(a, b *state, p, q *byte, n int)
+
+// blocks16 takes n blocks, at least one, at each of p into the states.
+//
+//go:noescape
+func blocks16(h *states, p *[lanesMost]*byte, n int)

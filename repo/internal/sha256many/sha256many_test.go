@@ -1,4 +1,4 @@
-package sha256x2
+package sha256many
 
 import (
 	"crypto/sha256"
@@ -85,15 +85,15 @@ func TestSums(t *testing.T) {
 }
 
 // A pair takes messages of any length while others are under way, and gives each its own sum.
-func TestPair(t *testing.T) {
+func TestLanes(t *testing.T) {
 	p := noise(14, 1<<18)
 	rng := rand.New(rand.NewPCG(5, 6))
-	var pair Pair
+	var lanes Lanes
 	for round := range 30 {
 		messages := make([][]byte, rng.IntN(60))
 		left := make(map[int]bool)
 		end := func() {
-			name, sum := pair.End()
+			name, sum := lanes.End()
 			if !left[name] {
 				t.Fatalf("round %d: message %d came to an end and is not under way", round, name)
 			}
@@ -106,13 +106,13 @@ func TestPair(t *testing.T) {
 			n := rng.IntN(1 << (1 + rng.IntN(17)))
 			at := rng.IntN(len(p) - n)
 			messages[i] = p[at : at+n]
-			for len(left) > 0 && (rng.IntN(4) == 0 || !pair.Free()) {
+			for len(left) > 0 && (rng.IntN(4) == 0 || !lanes.Free()) {
 				end()
 			}
-			if pair.Free() != (len(left) < 2) {
-				t.Fatalf("round %d: %d messages are under way, and there is room: %v", round, len(left), pair.Free())
+			if lanes.Free() != (len(left) < Width()) {
+				t.Fatalf("round %d: %d messages are under way, and there is room: %v", round, len(left), lanes.Free())
 			}
-			pair.Begin(i, messages[i])
+			lanes.Begin(i, messages[i])
 			left[i] = true
 		}
 		for len(left) > 0 {
@@ -121,17 +121,34 @@ func TestPair(t *testing.T) {
 	}
 }
 
+// Messages of all short lengths, as many at a time as there are lanes: each ends while others go on.
+func TestManyShort(t *testing.T) {
+	p := noise(14, 400)
+	for n := range 300 {
+		messages, sums := make([][]byte, lanesMost), make([][sha256.Size]byte, lanesMost)
+		for i := range messages {
+			messages[i] = p[i:][:n+(i*5)%lanesMost]
+		}
+		Sums(sums, messages)
+		for i, m := range messages {
+			if want := sha256.Sum256(m); sums[i] != want {
+				t.Fatalf("message %d of %d bytes: %x, want %x", i, len(m), sums[i], want)
+			}
+		}
+	}
+}
+
 func TestNothingIsAllocated(t *testing.T) {
-	var pair Pair
+	var lanes Lanes
 	a, b := noise(5, 70_000), noise(6, 100)
 	messages, sums := [][]byte{a, b, b, a, b}, make([][sha256.Size]byte, 5)
 	if n := testing.AllocsPerRun(10, func() {
 		sum2(a, b)
 		Sums(sums, messages)
-		pair.Begin(1, a)
-		pair.Begin(2, b)
-		pair.End()
-		pair.End()
+		lanes.Begin(1, a)
+		lanes.Begin(2, b)
+		lanes.End()
+		lanes.End()
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
@@ -161,6 +178,38 @@ func BenchmarkTwo(b *testing.B) {
 			for b.Loop() {
 				sha256.Sum256(x)
 				sha256.Sum256(y)
+			}
+		})
+	}
+}
+
+// As many messages as there are lanes, and fewer.
+func BenchmarkMany(b *testing.B) {
+	const n = 256 << 10
+	for _, count := range []int{2, 4, 6, 7, 8, 12, 16, 64} {
+		messages, sums := make([][]byte, count), make([][sha256.Size]byte, count)
+		for i := range messages {
+			messages[i] = noise(uint64(i), n)
+		}
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			b.SetBytes(int64(count * n))
+			for b.Loop() {
+				Sums(sums, messages)
+			}
+		})
+	}
+	for _, n := range []int{1 << 10, 4 << 10, 16 << 10} {
+		const count = 64
+		messages, sums := make([][]byte, count), make([][sha256.Size]byte, count)
+		total := 0
+		for i := range messages {
+			messages[i] = noise(uint64(i), n/2+(i*7919)%n)
+			total += len(messages[i])
+		}
+		b.Run(fmt.Sprintf("64 of about %d", n), func(b *testing.B) {
+			b.SetBytes(int64(total))
+			for b.Loop() {
+				Sums(sums, messages)
 			}
 		})
 	}
