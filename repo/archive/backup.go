@@ -98,6 +98,7 @@ func newRun(r *repo.Repository, o *Options) *run {
 		log:         o.Log,
 		ignoreInode: o.IgnoreInode,
 		ignoreCtime: o.IgnoreCtime || o.IgnoreInode,
+		readersHash: readersHash(),
 		jobs:        newQueue(o.ReadConcurrency, groups(o)),
 		chunks:      make(chan chunkJob, processors()),
 		buffers:     newBuffers(o.InFlightBytes),

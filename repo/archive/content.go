@@ -318,25 +318,26 @@ func (r *run) readChunks(ctx context.Context, in io.Reader, prefix []byte, expec
 
 // openChunks are those of a file that are cut but not given away.
 type openChunks struct {
-	job chunkJob // a group that is not full yet
-	// hashes is used instead of the group where many messages together take less time than a few; see readerHashes. Then jobs
-	// has the chunks that are hashed, by name.
+	f     *largeFile
+	group chunkJob // not full yet
+	// hashes is used instead of the group by a reader that hashes. Then jobs has the chunks that are hashed, by name.
 	hashes *repo.Hashes
 	jobs   []chunkJob
 	free   []int // names
 }
 
-// readerHashes tells that a reader hashes chunks itself, so that there are always many of them under way. Many processors are
-// kept busy by those who hash a few each: one reader would not be enough for them.
-var readerHashes = repo.HashesMost() > chunkGroup && processors() <= 4
+// readersHash reports whether readers hash chunks themselves, so that there are always many of them under way, where many together
+// take less time than a few. Many processors are kept busy by those who hash a few each: one reader would not be enough for them.
+func readersHash() bool { return repo.HashesMost() > chunkGroup && processors() <= 4 }
 
 func (r *run) newOpen(f *largeFile) *openChunks {
-	o := &openChunks{job: chunkJob{f: f}}
-	if readerHashes {
+	o := &openChunks{f: f, group: chunkJob{f: f}}
+	if r.readersHash {
 		o.hashes = new(repo.Hashes)
 		o.jobs = make([]chunkJob, repo.HashesMost())
-		for name := range o.jobs {
-			o.free = append(o.free, name)
+		o.free = make([]int, len(o.jobs))
+		for name := range o.free {
+			o.free[name] = name
 		}
 	}
 	return o
@@ -345,8 +346,8 @@ func (r *run) newOpen(f *largeFile) *openChunks {
 // add takes a chunk that is in seg.
 func (r *run) add(ctx context.Context, o *openChunks, chunk []byte, seg *segment) {
 	if o.hashes == nil {
-		o.job.add(chunk, seg)
-		if o.job.n == chunkGroup {
+		o.group.add(chunk, seg)
+		if o.group.n == chunkGroup {
 			r.dispatchGroup(ctx, o)
 		}
 		return
@@ -357,9 +358,21 @@ func (r *run) add(ctx context.Context, o *openChunks, chunk []byte, seg *segment
 	name := o.free[len(o.free)-1]
 	o.free = o.free[:len(o.free)-1]
 	job := &o.jobs[name]
-	*job = chunkJob{f: o.job.f, index: o.job.f.grow(1), hashed: true}
+	*job = chunkJob{f: o.f, index: o.f.grow(1), hashed: true}
 	job.add(chunk, seg)
 	o.hashes.Begin(name, chunk)
+}
+
+// segments returns how many segments the chunks that are hashed hold.
+func (o *openChunks) segments() int {
+	n := 0
+	for i := range o.jobs {
+		seg := o.jobs[i].segs[0]
+		if seg != nil && !slices.ContainsFunc(o.jobs[:i], func(other chunkJob) bool { return other.segs[0] == seg }) {
+			n++
+		}
+	}
+	return n
 }
 
 // dispatchHashed gives away the chunk that is hashed first. It is false when there is none.
@@ -377,12 +390,12 @@ func (r *run) dispatchHashed(ctx context.Context, o *openChunks) bool {
 
 // dispatchGroup gives away the group.
 func (r *run) dispatchGroup(ctx context.Context, o *openChunks) {
-	if o.job.n == 0 {
+	if o.group.n == 0 {
 		return
 	}
-	o.job.index = o.job.f.grow(o.job.n)
-	r.dispatch(ctx, &o.job)
-	o.job = chunkJob{f: o.job.f}
+	o.group.index = o.f.grow(o.group.n)
+	r.dispatch(ctx, &o.group)
+	o.group = chunkJob{f: o.f}
 }
 
 // dispatchAll gives away all.

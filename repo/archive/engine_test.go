@@ -181,7 +181,7 @@ func engine(t testing.TB, o Options, deal func(ctx context.Context, r *run)) (*r
 
 func TestReadChunks(t *testing.T) { bothWays(t, testReadChunks) }
 
-func testReadChunks(t *testing.T) {
+func testReadChunks(t *testing.T, readersHash bool) {
 	noise := sourcetest.Noise(7, 35<<20)
 	broken := errors.New("disk is broken")
 	for _, tc := range []struct {
@@ -215,6 +215,7 @@ func testReadChunks(t *testing.T) {
 				var node snapshot.Node
 				var failed, done bool
 				r, store, err := engine(t, Options{InFlightBytes: budget}, func(ctx context.Context, r *run) {
+					r.readersHash = readersHash
 					f := newLarge(&snapshot.Node{}, func(_ context.Context, f *largeFile) { node, failed, done = f.node, f.failed, true })
 					err := r.readChunks(ctx, tc.in(), noise[:tc.prefix], tc.expected, f)
 					if err != nil {

@@ -33,6 +33,7 @@ type run struct {
 	abort   context.CancelCauseFunc // ends the backup with an error
 
 	ignoreInode, ignoreCtime bool
+	readersHash              bool
 
 	jobs    *queue
 	chunks  chan chunkJob

@@ -177,8 +177,12 @@ func (seg *segment) release() {
 // a reader never waits for another reader. Meanwhile it stores chunks itself, so that it can count
 // on progress, also when ctx has ended.
 func (r *run) nextSegment(ctx context.Context, seg *segment, rest []byte, open *openChunks) *segment {
-	if open.job.n > 0 && open.job.segs[0] != seg {
-		r.dispatchGroup(ctx, open) // what comes next may be long in coming, and others wait for segments
+	// What comes next may be long in coming, and others wait for segments: for them is one at least.
+	if open.group.n > 0 && open.group.segs[0] != seg {
+		r.dispatchGroup(ctx, open)
+	}
+	for open.segments() > max(1, len(r.buffers.arena)/maxSegment-2) {
+		r.dispatchHashed(ctx, open)
 	}
 	next := r.buffers.try(classOf(maxSegment))
 	for next == nil && r.dispatchHashed(ctx, open) {

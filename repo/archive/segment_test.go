@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,6 +27,14 @@ func (e ender) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// lastly is the end of a file that is not told before wait returns.
+type lastly struct{ wait func() }
+
+func (l lastly) Read([]byte) (int, error) {
+	l.wait()
+	return 0, io.EOF
+}
+
 // cutsOf returns the hashes of the chunks of p.
 func cutsOf(c *chunker.Chunker, p []byte) []blob.ID {
 	ids := []blob.ID{}
@@ -38,18 +47,54 @@ func cutsOf(c *chunker.Chunker, p []byte) []blob.ID {
 }
 
 // bothWays runs a test with readers that hash chunks and with some that do not.
-func bothWays(t *testing.T, test func(t *testing.T)) {
-	defer func(was bool) { readerHashes = was }(readerHashes)
-	for _, readerHashes = range []bool{false, true} {
-		t.Run(fmt.Sprintf("reader hashes %v", readerHashes), test)
+func bothWays(t *testing.T, test func(t *testing.T, readersHash bool)) {
+	for _, hash := range []bool{false, true} {
+		t.Run(fmt.Sprintf("readers hash %v", hash), func(t *testing.T) { test(t, hash) })
 	}
+}
+
+// While a reader waits for its file, others have segments to go on in.
+func TestReaderWaits(t *testing.T) {
+	bothWays(t, func(t *testing.T, readersHash bool) {
+		noise := sourcetest.Noise(12, 64<<20)
+		arrived := make(chan struct{})
+		_, _, err := engine(t, Options{InFlightBytes: 4 * maxSegment}, func(ctx context.Context, r *run) {
+			r.readersHash = readersHash
+			read := func(in io.Reader) {
+				f := newLarge(&snapshot.Node{}, func(context.Context, *largeFile) {})
+				check(t, r.readChunks(ctx, in, nil, maxSegment, f))
+				f.letGo(ctx)
+			}
+			var waiting sync.WaitGroup
+			began := make(chan struct{})
+			// It has read more than there are segments for when its file makes it wait.
+			waiting.Go(func() {
+				read(io.MultiReader(bytes.NewReader(noise), lastly{func() { close(began); <-arrived }}))
+			})
+			<-began
+			done := make(chan struct{})
+			go func() {
+				read(bytes.NewReader(noise[:30<<20]))
+				close(done)
+			}()
+			select {
+			case <-done:
+			case <-time.After(time.Minute):
+				t.Error("another file is not read while one waits")
+			}
+			close(arrived)
+			waiting.Wait()
+			<-done
+		})
+		check(t, err)
+	})
 }
 
 // TestManyReaders has six readers share memory for one to four segments. Whether their files end, break, or the backup ends
 // meanwhile: no chunk is overwritten before it is stored, and all memory is free at the end.
 func TestManyReaders(t *testing.T) { bothWays(t, testManyReaders) }
 
-func testManyReaders(t *testing.T) {
+func testManyReaders(t *testing.T, readersHash bool) {
 	const readers = 6
 	noise := sourcetest.Noise(11, 24<<20)
 	broken := errors.New("disk is broken")
@@ -59,6 +104,7 @@ func testManyReaders(t *testing.T) {
 				var nodes [readers]*snapshot.Node // of what could be read
 				wants := make([][]byte, readers)
 				r, _, err := engine(t, Options{InFlightBytes: int64(segments) * maxSegment}, func(ctx context.Context, r *run) {
+					r.readersHash = readersHash
 					var reading sync.WaitGroup
 					for i := range readers {
 						wants[i] = noise[i<<20 : (i+1)<<20+i*20<<20/readers]
