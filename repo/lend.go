@@ -10,9 +10,9 @@ import (
 // LendBlob returns the plain bytes of a blob, verified. They are valid until use returns.
 type LendBlob func() ([]byte, error)
 
-// LendBlobs is ReadBlobs for those who want all of the blobs, or nearly: it copies nothing, and each blob is hashed beside the
-// one before or behind it, whatever their lengths. What is decoded before it is asked for is one blob, or as many as
-// are hashed while a long one is.
+// LendBlobs is ReadBlobs for those who want all of the blobs, or nearly: it copies nothing, and each blob is hashed beside those
+// before or behind it, whatever their lengths. What is decoded before it is asked for is as many as are hashed together
+// (HashesMost), of 16 MiB together at most if they are not large, or as many as are hashed while a long one is.
 func (r *Repository) LendBlobs(ctx context.Context, hs []blob.Handle, use func(i int, lend LendBlob) bool) {
 	l := &lender{batch: r.fetch(ctx, hs), decoded: make([]lent, len(hs))}
 	plain := spanBuffers.Get().(*[]byte)

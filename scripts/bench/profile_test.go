@@ -44,7 +44,7 @@ func TestStageOf(t *testing.T) {
 		{verifying, "internal/bytealg.memequal < bytes.Equal" + encodes},
 		{packing, "runtime.memmove < vitrine/repo.(*packer).add" + saves},
 		{packing, "vitrine/repo/internal/packfile.Finish" + stores},
-		{hashingPacks, "vitrine/repo/internal/sha256many.blocks2 < vitrine/repo/internal/sha256many.both < vitrine/repo/internal/sha256many.Sums" + stores},
+		{hashingPacks, "vitrine/repo/internal/sha256many.blocks2 < vitrine/repo/internal/sha256many.(*Lanes).both < vitrine/repo/internal/sha256many.(*Lanes).End < vitrine/repo/internal/sha256many.Sums" + stores},
 		{writing, "internal/runtime/syscall.Syscall6 < syscall.write < os.(*File).Write < vitrine/repo/backend/local.writeSynced < vitrine/repo/backend/local.(*Backend).Save < vitrine/repo.(*Writer).storePack" + stores},
 		{deriving, "vitrine/repo/internal/scrypt.core < vitrine/repo/internal/scrypt.Key < vitrine/repo/internal/keyfile.Open < vitrine/repo.Open"},
 		{indexing, "encoding/json.Marshal < vitrine/repo/internal/indexfile.Append < vitrine/repo.(*lister).flush < vitrine/repo.(*Repository).write"},

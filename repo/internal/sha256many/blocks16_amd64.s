@@ -12,6 +12,8 @@
 //	SI         where the messages are
 //	R10        how far they are done
 //	AX         constants
+//	R9         scratch
+//	CX         blocks left
 
 // ROW reads the block of one message.
 #define ROW(lane, w) \

@@ -1,10 +1,10 @@
 // Package sha256many computes SHA-256 of several messages at a time: two of them interleaved, or sixteen.
 //
-// One message keeps the SHA unit of a processor waiting for itself: each instruction needs the
-// result of the one before, four cycles later on AMD Zen 4, while the unit could begin another one
-// every two. A second message of its own fills the gaps. With AVX-512 sixteen messages go beside each other, one in each lane
-// of the registers, which takes the time of eight of them by the SHA unit of Intel's Emerald Rapids. Where the processor has neither (or is not an amd64),
-// crypto/sha256 does the work, one message after the other.
+// One message keeps the SHA unit of a processor waiting for itself: each instruction needs the result of the one before, four
+// cycles later on AMD Zen 4, while the unit could begin another one every two. A second message of its own fills the gaps.
+// With AVX-512 sixteen messages go beside each other, one in each lane of the registers, which takes the time of eight of
+// them by the SHA unit on Intel's Emerald Rapids. Where the processor has neither (or is not an amd64), crypto/sha256 does the
+// work, one message after the other.
 package sha256many
 
 import (
@@ -16,18 +16,21 @@ import (
 const blockBytes = sha256.BlockSize
 
 // callBlocks is how many blocks are done without a pause: the garbage collector
-// cannot stop a goroutine in there. 64 KiB of two messages, or of sixteen, take about 20 µs.
+// cannot stop a goroutine in there. 64 KiB of two messages together, or of sixteen, take 20 to 50 µs.
 const (
 	callBlocks     = 512
 	callBlocksWide = 64
 )
 
-// wideLeast is how many messages sixteen lanes are used for, if there is a SHA unit for fewer: in MB/s of one processor of that kind,
-// 12 and 16 messages are hashed with 2150 and 2900, and two by its SHA unit with 1480.
+// wideLeast is how many messages sixteen lanes are used for if there is a SHA unit for fewer. In MB/s of one processor of that kind,
+// 12 and 16 messages are hashed with 2150 and 2900, and two by its SHA unit with 1480. Others have not been measured.
 const wideLeast = 9
 
+// wideLeastAlone is that if there is none: crypto/sha256 takes somewhat more than half of the time of sixteen for one.
+const wideLeastAlone = 4
+
 // Sums sets sums[i] to the SHA-256 of messages[i], for all i; sums must not be shorter. Messages
-// may overlap. When one ends, the next takes its place beside the other one under way,
+// may overlap. When one ends, the next takes its place beside those under way,
 // so that lengths need not be alike. The longest is the first: as the last it would go on alone.
 func Sums(sums [][sha256.Size]byte, messages [][]byte) {
 	longest := 0
@@ -85,34 +88,38 @@ func (l *Lanes) Empty() bool { return l.count == 0 }
 // Begin takes a message, which must not change before End has returned its name. There must be room.
 func (l *Lanes) Begin(name int, message []byte) {
 	k := 0
-	for l.lanes[k].under {
+	for l.lanes[k].busy {
 		k++
 	}
 	l.count++
-	l.lanes[k].begin(name, message)
-	l.states.set(k, &initial)
+	lane := &l.lanes[k]
+	lane.busy, lane.name, lane.message, lane.at = true, name, message, 0
+	if accelerated || wide {
+		lane.begin()
+		l.states.set(k, &initial)
+	}
 }
 
 // End goes on until one of the messages is done, and returns its name and its sum. There must be one.
 func (l *Lanes) End() (name int, sum [sha256.Size]byte) {
 	for {
 		var under [lanesMost]int
-		n := 0
+		n, begun := 0, false
 		for k := range l.lanes[:Width()] {
-			if lane := &l.lanes[k]; lane.under {
-				if lane.done() {
+			if lane := &l.lanes[k]; lane.busy {
+				if lane.at > 0 && lane.done() {
 					return l.end(k, l.states.get(k).sum())
 				}
+				begun = begun || lane.at > 0
 				under[n] = k
 				n++
 			}
 		}
-		first := &l.lanes[under[0]]
 		switch {
-		case wide && (n >= wideLeast || !accelerated && (n > 1 || first.at > 0)):
+		case wide && (n >= wideLeast || !accelerated && (n >= wideLeastAlone || begun)):
 			l.goOn(under[:n])
 		case !accelerated:
-			return l.end(under[0], sha256.Sum256(first.message))
+			return l.end(under[0], sha256.Sum256(l.lanes[under[0]].message))
 		case n > 1:
 			l.both(under[0], under[1])
 		default:
@@ -124,7 +131,7 @@ func (l *Lanes) End() (name int, sum [sha256.Size]byte) {
 // end ends a message.
 func (l *Lanes) end(k int, sum [sha256.Size]byte) (int, [sha256.Size]byte) {
 	l.count--
-	l.lanes[k].message, l.lanes[k].under = nil, false
+	l.lanes[k].message, l.lanes[k].busy = nil, false
 	return l.lanes[k].name, sum
 }
 
@@ -183,7 +190,7 @@ func (l *Lanes) one(k int) {
 
 // lane is one message under way: first its whole blocks, then the tail with what is left of it.
 type lane struct {
-	under     bool // way
+	busy      bool // under way
 	name      int
 	message   []byte
 	tail      [2 * blockBytes]byte
@@ -191,18 +198,16 @@ type lane struct {
 	tailBytes int // one block or two
 }
 
-// begin takes a message. The lane must not be under way.
-func (l *lane) begin(name int, message []byte) {
-	l.under, l.name, l.message, l.at = true, name, message, 0
-	// The rest of the message, a bit, zeros, and the length in bits.
-	rest := copy(l.tail[:], message[l.whole():])
+// begin makes the tail: the rest of the message, a bit, zeros, and the length in bits.
+func (l *lane) begin() {
+	rest := copy(l.tail[:], l.message[l.whole():])
 	l.tail[rest] = 0x80
 	clear(l.tail[rest+1:])
 	l.tailBytes = blockBytes
 	if rest >= blockBytes-8 {
 		l.tailBytes = 2 * blockBytes
 	}
-	binary.BigEndian.PutUint64(l.tail[l.tailBytes-8:], uint64(len(message))<<3)
+	binary.BigEndian.PutUint64(l.tail[l.tailBytes-8:], uint64(len(l.message))<<3)
 }
 
 // whole returns how many bytes of the message are whole blocks.

@@ -84,7 +84,7 @@ func TestSums(t *testing.T) {
 	}
 }
 
-// A pair takes messages of any length while others are under way, and gives each its own sum.
+// Lanes take messages of any length while others are under way, and gives each its own sum.
 func TestLanes(t *testing.T) {
 	p := noise(14, 1<<18)
 	rng := rand.New(rand.NewPCG(5, 6))
@@ -152,6 +152,27 @@ func TestNothingIsAllocated(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
+}
+
+// FuzzMany cuts what it gets into as many messages as there are lanes and more.
+func FuzzMany(f *testing.F) {
+	f.Add(noise(15, 3000), uint64(1))
+	f.Add(noise(16, 20_000), uint64(2))
+	f.Fuzz(func(t *testing.T, p []byte, seed uint64) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		messages := make([][]byte, 1+rng.IntN(2*lanesMost))
+		for i := range messages {
+			begin := rng.IntN(len(p) + 1)
+			messages[i] = p[begin : begin+rng.IntN(len(p)-begin+1)]
+		}
+		sums := make([][sha256.Size]byte, len(messages))
+		Sums(sums, messages)
+		for i, m := range messages {
+			if want := sha256.Sum256(m); sums[i] != want {
+				t.Fatalf("message %d of %d bytes: %x, want %x", i, len(m), sums[i], want)
+			}
+		}
+	})
 }
 
 func FuzzTwo(f *testing.F) {
