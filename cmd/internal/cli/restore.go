@@ -102,6 +102,9 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, args []string) e
 // repository.
 func (a *app) restoreOptions(o restoreOptions, args []string) (ro restore.Options, err error) {
 	const command = "vitrine restore"
+	if len(args) == 2 && o.target == "" {
+		return ro, usagef(command, "a second argument is not taken: the directory to restore to is given with --target")
+	}
 	if len(args) != 1 {
 		return ro, usagef(command, `name one snapshot by its ID, or as "latest"`)
 	}
