@@ -158,7 +158,7 @@ func TestSameTreesAsRestic(t *testing.T) {
 				child := exec.CommandContext(t.Context(), exe, "-test.run=^TestSameTreesAsRestic$", "-test.v", "-test.timeout=5m")
 				child.Env = append(os.Environ(), "TZ="+zone, zoneOfChild+"="+zone)
 				out, err := child.CombinedOutput()
-				if err != nil || !strings.Contains(string(out), "--- PASS: TestSameTreesAsRestic") {
+				if err != nil || !strings.Contains(string(out), "--- PASS: TestSameTreesAsRestic/v2 ") {
 					t.Errorf("%v\n%s", err, out)
 				}
 			})

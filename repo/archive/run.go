@@ -15,7 +15,7 @@ import (
 //
 //	walk (one goroutine)      lists directories and deals their entries out in batches
 //	   │ jobs                 see queue; a batch holds names only, and its directory open
-//	file workers              metadata, small files whole; larger ones are read and cut here
+//	file workers              metadata, small files whole; larger ones are read and cut here, and hashed; see readersHash
 //	   │ chunks               bounded by the budget of buffers
 //	chunk workers             store chunks of larger files; a reader that finds no room in
 //	                          the queue stores the chunk itself
