@@ -131,7 +131,7 @@ func TestMinIOCluster(t *testing.T) {
 	if copies.left.Load() < 4 {
 		t.Error("everything was read before the server was killed")
 	}
-	copies.wg.Wait()
+	copies.wait()
 	l.same(source, m.latest(source))
 	m.stop()
 	l.vitrine("check", "--read-data")

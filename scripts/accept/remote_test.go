@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -88,50 +85,6 @@ func TestRemoteUnderCuts(t *testing.T) {
 	})
 }
 
-// readers copy the tree from the mount, each in its own order, and compare what they got.
-type readers struct {
-	wg    sync.WaitGroup
-	begun chan struct{} // closed when the first files have been read
-	left  atomic.Int64  // files not yet read
-}
-
-func startReaders(t *testing.T, source, view string, count int) *readers {
-	t.Helper()
-	var files []string
-	err := filepath.WalkDir(source, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			files = append(files, p[len(source):])
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &readers{begun: make(chan struct{})}
-	r.left.Store(int64(count * len(files)))
-	begun := sync.OnceFunc(func() { close(r.begun) })
-	for i := range count {
-		order := rand.New(rand.NewPCG(1, uint64(i))).Perm(len(files))
-		r.wg.Go(func() {
-			for n, at := range order {
-				want, err := os.ReadFile(source + files[at])
-				if err != nil {
-					t.Error(err)
-				}
-				got, err := os.ReadFile(view + files[at])
-				if err != nil || !bytes.Equal(got, want) {
-					t.Errorf("reader %d: %s: %d bytes instead of %d, or other ones: %v", i, files[at], len(got), len(want), err)
-				}
-				r.left.Add(-1)
-				if n == 3 {
-					begun()
-				}
-			}
-		})
-	}
-	return r
-}
-
 // The server goes away while 16 programs read from a mount, and comes back: they have waited.
 func TestRemoteServerAway(t *testing.T) {
 	away := 8 * time.Second
@@ -162,7 +115,7 @@ func TestRemoteServerAway(t *testing.T) {
 		}
 		f.restart()
 		back := time.Now()
-		r.wg.Wait()
+		r.wait()
 		t.Logf("all has been read %v after the return of the server", time.Since(back).Round(100*time.Millisecond))
 		l.same(source, m.latest(source))
 	})
@@ -244,7 +197,7 @@ func silent(t *testing.T, kind, source string) {
 	<-r.begun
 	line.Hold()
 	began := time.Now()
-	r.wg.Wait()
+	r.wait()
 	if took := time.Since(began); took > 5*timeout {
 		t.Errorf("the readers waited %v", took)
 	}
