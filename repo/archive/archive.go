@@ -125,13 +125,15 @@ type Item struct {
 type Total struct {
 	Files, Dirs, Others uint64
 	Bytes               uint64
+	Guessed             bool // it is what the parent snapshot holds, and nothing was scanned
 }
 
 // Reporter is told of progress. Its methods are called from many goroutines at a time and
 // must return quickly: the backup waits for them.
 type Reporter interface {
 	// Scanned tells what there is to do as far as is known; done means that no better figure
-	// will come. When the parent snapshot has a summary, its totals are taken for these.
+	// will come. When the parent snapshot has a summary, its totals are the first guess. The backup itself, which has met
+	// everything when it is through, ends a scan that is not done by then.
 	Scanned(t Total, done bool)
 	// Started is called before a file is read that is large enough to take a moment
 	// (chunker.MinBytes). Done follows, or Error with dir and name joined.

@@ -49,6 +49,9 @@ func Run(ctx context.Context, r *repo.Repository, o Options) (Result, error) {
 	if err != nil {
 		return res, err
 	}
+	if a.scanning {
+		o.Reporter.Scanned(totalOf(&res.Summary), true)
+	}
 	sn.Tree, sn.Summary = a.root, &res.Summary
 	res.Snapshot = sn
 	// Of a parent that was chosen here the paths count, too: it may have others. One that was named is the user's choice.

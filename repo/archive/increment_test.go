@@ -303,7 +303,7 @@ func TestStdinLikeRestic(t *testing.T) {
 	rr.run("", "check", "--read-data")
 }
 
-// TestScanAfter counts what there is while a file keeps the backup busy, unless that is put off: then the backup ends without.
+// TestScanAfter counts what there is while a file keeps the backup busy, unless that is put off: then it is known in the end.
 func TestScanAfter(t *testing.T) {
 	files := make(map[string]string)
 	for i := range 1000 { // more than wait for workers at a time: counting ends with the walk
@@ -314,8 +314,11 @@ func TestScanAfter(t *testing.T) {
 		rep := &slowly{recorder: recorder{t: t}, scan: make(chan struct{}), wait: wait}
 		r, _ := repotest.New(t, 2)
 		ours(t, r, Options{Targets: []string{dir}, Reporter: rep, ScanAfter: after})
-		if counted := rep.scanned.Files == uint64(len(files)); counted != (after == 0) {
-			t.Errorf("after %v: counted %+v", after, rep.scanned)
+		if rep.early != (after == 0) {
+			t.Errorf("after %v: counted while the first file was in work: %v", after, rep.early)
+		}
+		if !rep.done || rep.scanned.Files != uint64(len(files)) {
+			t.Errorf("after %v: counted %+v in the end", after, rep.scanned)
 		}
 	}
 }
@@ -326,6 +329,7 @@ type slowly struct {
 	scan  chan struct{} // closed when all is counted
 	wait  time.Duration // for that, at most
 	first sync.Once
+	early bool // all was counted before the first file was done
 }
 
 func (r *slowly) Scanned(s Total, done bool) {
@@ -339,6 +343,7 @@ func (r *slowly) Done(it Item) {
 	r.first.Do(func() {
 		select {
 		case <-r.scan:
+			r.early = true
 		case <-time.After(r.wait):
 		}
 	})

@@ -311,6 +311,7 @@ type recorder struct {
 	mu      sync.Mutex // guards the fields below
 	errors  []string
 	items   map[string]Item
+	guess   Total // from the parent
 	scanned Total
 	done    bool
 	started map[string]bool
@@ -322,6 +323,12 @@ func (r *recorder) Scanned(s Total, done bool) {
 	defer r.mu.Unlock()
 	if r.done {
 		r.t.Error("Scanned after it was done")
+	}
+	if s.Guessed {
+		if done || r.scanned != (Total{}) {
+			r.t.Error("a guess is the first that is told, and not the last")
+		}
+		r.guess = s
 	}
 	r.scanned, r.done = s, done
 }

@@ -35,6 +35,8 @@ type run struct {
 	ignoreInode, ignoreCtime bool
 	readersHash              bool
 
+	scanning bool // the scan has begun and has not found out how much there is; not while the walk goes on
+
 	jobs    *queue
 	chunks  chan chunkJob
 	buffers *buffers

@@ -20,13 +20,11 @@ func (a *run) scan(ctx context.Context, o *Options, w *walker, plan *source.Bran
 	if o.NoScan {
 		return func() {}
 	}
+	a.scanning = true
 	if parent != nil && parent.Summary != nil && parent.Summary.TotalFilesProcessed > 0 {
-		s := parent.Summary
-		a.rep.Scanned(Total{
-			Files: s.TotalFilesProcessed,
-			Dirs:  s.DirsNew + s.DirsChanged + s.DirsUnmodified,
-			Bytes: s.TotalBytesProcessed,
-		}, true)
+		guess := totalOf(parent.Summary)
+		guess.Guessed = true
+		a.rep.Scanned(guess, false)
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -41,12 +39,22 @@ func (a *run) scan(ctx context.Context, o *Options, w *walker, plan *source.Bran
 		quiet.log = slog.New(slog.DiscardHandler) // the backup tells it
 		s := &scanner{filter: o.Filter, rep: a.rep}
 		if quiet.root(ctx, plan, s) == nil {
+			a.scanning = false
 			a.rep.Scanned(s.total, true)
 		}
 	})
 	return func() {
 		cancel()
 		scanning.Wait()
+	}
+}
+
+// totalOf is what a backup had to do.
+func totalOf(s *snapshot.Summary) Total {
+	return Total{
+		Files: s.TotalFilesProcessed,
+		Dirs:  s.DirsNew + s.DirsChanged + s.DirsUnmodified,
+		Bytes: s.TotalBytesProcessed,
 	}
 }
 

@@ -538,7 +538,11 @@ func TestSnapshot(t *testing.T) {
 	if s := sn.Summary; s.BackupStart.IsZero() || s.BackupEnd.Before(s.BackupStart) || s.TotalFilesProcessed != 2 || s.TotalBytesProcessed != 3 {
 		t.Errorf("summary %+v", s)
 	}
-	if !rep.done || rep.scanned != (Total{Files: 2, Dirs: 1, Bytes: 3}) {
-		t.Errorf("totals from the parent: %+v", rep.scanned)
+	total := Total{Files: 2, Dirs: 1, Bytes: 3}
+	if rep.guess.Guessed = false; rep.guess != total {
+		t.Errorf("totals from the parent: %+v", rep.guess)
+	}
+	if !rep.done || rep.scanned != total {
+		t.Errorf("totals: %+v", rep.scanned)
 	}
 }

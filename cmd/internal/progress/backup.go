@@ -22,7 +22,7 @@ type Backup struct {
 	begin time.Time
 
 	totalFiles, totalBytes atomic.Uint64 // found by the scan so far
-	scanned                atomic.Bool   // the totals are final
+	scanned                atomic.Bool   // the totals are final, or as good
 	files, bytes, errors   atomic.Uint64 // done
 	storing                func() int64  // bytes that are on their way to the store; nil: nobody knows
 
@@ -50,10 +50,12 @@ func (b *Backup) Begin() time.Time { return b.begin }
 func (b *Backup) Scanned(t archive.Total, done bool) {
 	b.totalFiles.Store(t.Files)
 	b.totalBytes.Store(t.Bytes)
+	if t.Guessed || done {
+		b.scanned.Store(true)
+	}
 	if !done {
 		return
 	}
-	b.scanned.Store(true)
 	elapsed := time.Since(b.begin)
 	if b.p.o.JSON && b.p.o.Verbose >= 2 {
 		b.p.Message(itemMessage{

@@ -60,8 +60,8 @@ func TestBackupStores(t *testing.T) {
 func TestBackupOutgrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		b := NewBackup(New(Options{Stdout: &out, Stderr: &out}))
-		b.Scanned(archive.Total{Files: 1, Bytes: 100}, true)
+		b := NewBackup(New(Options{Stdout: &out, Stderr: &out, Verbose: 1}))
+		b.Scanned(archive.Total{Files: 1, Bytes: 100, Guessed: true}, false)
 		for _, step := range []struct {
 			files, total uint64
 			share        float64
@@ -76,6 +76,10 @@ func TestBackupOutgrows(t *testing.T) {
 			if got := !strings.Contains(b.Status(), "found so far"); got != step.certain {
 				t.Errorf("after %d files: %s", step.files, b.Status())
 			}
+		}
+		b.Scanned(archive.Total{Files: 3, Bytes: 180}, true)
+		if got, want := out.String(), "scan finished in 3.000s: 3 files, 180 B\n"; got != want {
+			t.Errorf("printed %q, want %q: a guess is no scan", got, want)
 		}
 	})
 }
