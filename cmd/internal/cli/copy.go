@@ -44,7 +44,7 @@ it should be made by init --copy-chunker-params. Data that is compressed stays s
 }
 
 func (a *app) runCopy(ctx context.Context, o copyOptions, ids []string) error {
-	if _, err := a.from.where("from-repo"); err != nil {
+	if _, err := a.where(&a.from, "from-repo"); err != nil {
 		return usagef("vitrine copy", "%w", err)
 	}
 	src, err := a.open(ctx, &a.from, "from-repo", o.fromNoPassword, wiring.CachedIndex)

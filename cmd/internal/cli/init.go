@@ -70,7 +70,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 	if !o.copyChunker && a.from.location != "" && a.variables["from-repo"] == "" {
 		return usagef("vitrine init", "--from-repo without --copy-chunker-params: nothing of that repository is taken")
 	}
-	location, err := a.global.where("repo")
+	location, err := a.where(&a.global.access, "repo")
 	if err != nil {
 		return err
 	}

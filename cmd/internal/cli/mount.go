@@ -91,7 +91,7 @@ func (a *app) runMount(ctx context.Context, o mountOptions, dir string) error {
 		return usagef("vitrine mount", "%s %v: write a duration above 0, such as 30s or 5m", a.said("io-timeout"), o.ioTimeout)
 	}
 	limitMemory(budget)
-	location, err := a.global.where("repo")
+	location, err := a.where(&a.global.access, "repo")
 	if err != nil {
 		return err
 	}

@@ -15,10 +15,10 @@ import (
 )
 
 // where returns the location of a repository, from the flag or from the file it names.
-func (s *access) where(flag string) (string, error) {
+func (a *app) where(s *access, flag string) (string, error) {
 	switch {
 	case s.location != "" && s.locationFile != "":
-		return "", fmt.Errorf("--%s and --%s-file exclude each other", flag, flagFile(flag))
+		return "", fmt.Errorf("%s and %s exclude each other", a.said(flag), a.said(flagFile(flag)+"-file"))
 	case s.location != "":
 		return s.location, nil
 	case s.locationFile == "":
@@ -58,7 +58,7 @@ func (a *app) openRepository(ctx context.Context, use wiring.IndexUse) (*repo.Re
 }
 
 func (a *app) open(ctx context.Context, s *access, flag string, noPassword bool, use wiring.IndexUse) (*repo.Repository, error) {
-	location, err := s.where(flag)
+	location, err := a.where(s, flag)
 	if err != nil {
 		return nil, err
 	}
