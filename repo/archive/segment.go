@@ -41,6 +41,7 @@ func newBuffers(budgetBytes int64) *buffers {
 	n := max(1, int((budgetBytes+maxSegment-1)/maxSegment))
 	s := &buffers{arena: make([]byte, n*maxSegment)}
 	hugepage.Advise(s.arena)
+	hugepage.Unprovide(s.arena) // a run that reads no large file has none of it in memory, also where the index was read before
 	for i := n - 1; i >= 0; i-- {
 		s.free[classes-1] = append(s.free[classes-1], i*maxSegment)
 	}

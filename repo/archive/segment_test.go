@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"vitrine/repo/blob"
 	"vitrine/repo/chunker"
@@ -151,4 +155,39 @@ func testManyReaders(t *testing.T, readersHash bool) {
 			})
 		}
 	}
+}
+
+// What no file was read into is not in memory, also where something else was before.
+func TestBuffersUntouched(t *testing.T) {
+	const n = 4
+	before := make([]byte, 2*n*maxSegment)
+	for i := range before {
+		before[i] = 1
+	}
+	runtime.KeepAlive(before)
+	runtime.GC()
+	s := newBuffers(n * maxSegment)
+	if resident := residentPages(t, s.arena); resident > 4 {
+		t.Errorf("%d pages of new buffers are in memory", resident)
+	}
+	for _, c := range s.arena {
+		if c != 0 {
+			t.Fatal("new buffers hold something")
+		}
+	}
+}
+
+// residentPages is how many pages that lie in p as a whole are in memory.
+func residentPages(t *testing.T, p []byte) (n int) {
+	t.Helper()
+	page := os.Getpagesize()
+	first := int(-uintptr(unsafe.Pointer(unsafe.SliceData(p))) % uintptr(page))
+	present := make([]byte, (len(p)-first)/page)
+	if _, _, err := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&p[first])), uintptr(len(present)*page), uintptr(unsafe.Pointer(&present[0]))); err != 0 {
+		t.Fatal(err)
+	}
+	for _, is := range present {
+		n += int(is & 1)
+	}
+	return n
 }

@@ -60,3 +60,36 @@ func TestAdvise(t *testing.T) {
 		}
 	}
 }
+
+// Whole pages leave memory and hold zeros when they come back; what lies around them stays.
+func TestUnprovide(t *testing.T) {
+	page := os.Getpagesize()
+	for _, tc := range []struct{ skip, length, first, pages int }{
+		{0, 0, 0, 0}, {0, page - 1, 0, 0}, {0, page, 0, 1}, {1, page, 1, 0}, {1, 3*page - 1, 1, 2}, {page, 3 * page, 1, 3},
+	} {
+		mapped, err := unix.Mmap(-1, 0, 6*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range mapped {
+			mapped[i] = 1
+		}
+		Unprovide(mapped[tc.skip : tc.skip : tc.skip+tc.length])
+		present := make([]byte, 6)
+		if _, _, err := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&mapped[0])), uintptr(len(mapped)), uintptr(unsafe.Pointer(&present[0]))); err != 0 {
+			t.Fatal(err)
+		}
+		for i := range present {
+			gone := i >= tc.first && i < tc.first+tc.pages
+			if is := present[i]&1 != 0; is == gone {
+				t.Errorf("%d bytes from %d on: page %d is in memory: %v", tc.length, tc.skip, i, is)
+			}
+			if zero := mapped[i*page] == 0; zero != gone {
+				t.Errorf("%d bytes from %d on: page %d begins with %d", tc.length, tc.skip, i, mapped[i*page])
+			}
+		}
+		if err := unix.Munmap(mapped); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -4,3 +4,6 @@ package hugepage
 
 // Advise does nothing.
 func Advise([]byte) {}
+
+// Unprovide does nothing.
+func Unprovide([]byte) {}
