@@ -38,6 +38,15 @@ func (r *Repository) ListFiles(ctx context.Context, kind backend.Kind) ([]backen
 // class backend.ErrNotExist.
 func (r *Repository) ReadFile(ctx context.Context, kind backend.Kind, id blob.ID) ([]byte, error) {
 	f := backend.File{Kind: kind, Name: id.String()}
+	marked, err := r.readMarked(ctx, f, id)
+	if err != nil {
+		return nil, err
+	}
+	return plainOf(f, marked)
+}
+
+// readMarked returns what was sealed in a file.
+func (r *Repository) readMarked(ctx context.Context, f backend.File, id blob.ID) ([]byte, error) {
 	sealed, err := r.be.ReadAll(ctx, f, maxFileBytes)
 	if err != nil {
 		return nil, err
@@ -45,11 +54,16 @@ func (r *Repository) ReadFile(ctx context.Context, kind backend.Kind, id blob.ID
 	if blob.Hash(sealed) != id {
 		return nil, fmt.Errorf("%v: %w", f, ErrNotAsNamed)
 	}
-	plain, err := r.key.OpenInPlace(sealed)
+	marked, err := r.key.OpenInPlace(sealed)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w: %w", f, ErrCorrupt, err)
 	}
-	plain, err = unmark(plain)
+	return marked, nil
+}
+
+// plainOf returns the plain text of a file, of what was sealed in it.
+func plainOf(f backend.File, marked []byte) ([]byte, error) {
+	plain, err := unmark(marked)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w: %w", f, ErrCorrupt, err)
 	}

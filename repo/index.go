@@ -43,9 +43,21 @@ func (r *Repository) IndexFiles(ctx context.Context) ([]backend.Info, error) {
 }
 
 // LoadIndexFile calls fn for each entry of an index file, from one goroutine. An error of
-// fn ends it.
+// fn ends it. It may be called in parallel, as often as the way to the store is long; only as many files as there are processors
+// are decoded at a time, for their plain text takes 8 MB or more. So fn must not load another one.
 func (r *Repository) LoadIndexFile(ctx context.Context, id blob.ID, fn func(blob.Entry) error) error {
-	plain, err := r.ReadFile(ctx, backend.Index, id)
+	f := backend.File{Kind: backend.Index, Name: id.String()}
+	marked, err := r.readMarked(ctx, f, id)
+	if err != nil {
+		return err
+	}
+	select {
+	case r.decoding <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.decoding }()
+	plain, err := plainOf(f, marked)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -96,6 +97,8 @@ type Repository struct {
 	log       *slog.Logger
 	scratch   func() (dir string, err error) // nil: there is none
 
+	decoding chan struct{} // holds one for each index file that is being decoded
+
 	indexFiles atomic.Pointer[[]backend.Info] // what IndexFiles found last; nil before that
 
 	snapshotMu sync.Mutex                     // guards snapshotCache
@@ -106,7 +109,7 @@ type Repository struct {
 // repository takes over the backend: Close closes it, and so does an Open that fails.
 func Open(ctx context.Context, be backend.Backend, o Options) (*Repository, error) {
 	r := &Repository{be: be, packBytes: o.PackBytes, verify: !o.NoVerify, log: o.Log,
-		snapshots: make(map[blob.ID]*snapshot.Snapshot)}
+		decoding: make(chan struct{}, runtime.GOMAXPROCS(0)), snapshots: make(map[blob.ID]*snapshot.Snapshot)}
 	if err := r.open(ctx, o); err != nil {
 		return nil, errors.Join(err, r.be.Close())
 	}
