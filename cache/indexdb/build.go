@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -75,6 +76,9 @@ func (d *DB) build(ctx context.Context) (err error) {
 	}()
 	if err := c.writePacks(filepath.Join(path, packsName)); err != nil {
 		return d.noteDamage(ctx, fmt.Errorf("write pack table: %w", err), st.gen)
+	}
+	if st.stats.DeltaEntries > int64(d.core.spill.most) {
+		debug.FreeOSMemory() // what reading so many has left, which is as much as the child takes now
 	}
 	if err := d.runBuilder(ctx, c, path); err != nil {
 		return d.noteDamage(ctx, err, st.gen)

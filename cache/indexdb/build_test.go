@@ -2,8 +2,10 @@ package indexdb
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -388,4 +390,52 @@ func TestMemoryStats(t *testing.T) {
 	if _, _, err := m.Lookup(blob.Handle{}); err != ErrClosed {
 		t.Errorf("after Close: %v, want ErrClosed", err)
 	}
+}
+
+// The builder's buffers are the same for a million and for four million entries, and a generation never has many tables.
+func TestTableBytes(t *testing.T) {
+	for entries, want := range map[int64]int64{0: 2 << 20, 1_000_000: 2 << 20, 2_000_000: 2 << 20, 4_000_000: 2 << 20, 16 << 20: 8 << 20, 1 << 40: 32 << 20} {
+		if got := (&composer{expect: entries}).tableBytes(); got != want {
+			t.Errorf("%d entries: tables of %d bytes, want %d", entries, got, want)
+		}
+	}
+}
+
+// What reading index files has left is out of memory when the child begins.
+func TestBuildFreesGarbage(t *testing.T) {
+	dir := t.TempDir()
+	seen := filepath.Join(dir, "seen")
+	builder := filepath.Join(dir, "builder")
+	text := fmt.Sprintf("#!/bin/sh\ngrep RssAnon: /proc/$PPID/status >%q\nexec %q\n", seen, quickBuilder)
+	if err := os.WriteFile(builder, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	src := indextest.NewSource(indextest.Entries(1, 1000))
+	d := openTest(t, filepath.Join(dir, "index"), src, func(d *DB) {
+		d.builder = builder
+		d.core.spill.most = 999
+		d.worthBuilding = func(Stats) bool { return false }
+	})
+	const garbageKiB = 64 << 10
+	garbage := make([]byte, garbageKiB<<10)
+	for i := range garbage {
+		garbage[i] = 1
+	}
+	before := anonymousKiB(t, string(must(os.ReadFile("/proc/self/status"))))
+	runtime.KeepAlive(garbage)
+	if err := d.build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := anonymousKiB(t, string(must(os.ReadFile(seen)))); after > before-garbageKiB/2 {
+		t.Errorf("%d KiB are in memory when the child begins, of %d with %d of garbage", after, before, garbageKiB)
+	}
+}
+
+// anonymousKiB reads what of a process is in memory, files left out.
+func anonymousKiB(t *testing.T, status string) (kib int) {
+	_, rest, _ := strings.Cut(status, "RssAnon:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib
 }

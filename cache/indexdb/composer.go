@@ -64,10 +64,10 @@ func generationBytes(entries, packs int64) int64 {
 	return entries*entryBytes*9/8 + packs*(packRowBytes+1) + 8<<20
 }
 
-// tableBytes makes about 16 tables, so that neither memory of the builder (some tables at once)
-// nor the number of open files gets out of hand.
+// tableBytes makes tables of 2 MiB as long as there are at most about 64, up to 4 million entries, and then larger ones: neither memory
+// of the builder, which has buffers for several tables, nor the number of open files gets out of hand.
 func (c *composer) tableBytes() int64 {
-	return min(max(c.expect*entryBytes/16, 2<<20), 32<<20)
+	return min(max(c.expect*entryBytes/64, 2<<20), 32<<20)
 }
 
 // writePacks writes the pack table and numbers the packs; it comes before writeBuckets.
