@@ -64,10 +64,11 @@ func generationBytes(entries, packs int64) int64 {
 	return entries*entryBytes*9/8 + packs*(packRowBytes+1) + 8<<20
 }
 
-// tableBytes makes tables of 2 MiB as long as there are at most about 64, up to 4 million entries, and then larger ones: neither memory
-// of the builder, which has buffers for several tables, nor the number of open files gets out of hand.
+// tableBytes makes tables of 2 MiB as long as there are at most about 32, up to 2 million entries, and then larger ones: neither memory
+// of the builder, which has buffers for several tables, nor the number of open files gets out of hand. With twice as many tables of 4
+// million entries opening them takes 19 ms instead of 8, and a lookup a tenth longer.
 func (c *composer) tableBytes() int64 {
-	return min(max(c.expect*entryBytes/64, 2<<20), 32<<20)
+	return min(max(c.expect*entryBytes/32, 2<<20), 32<<20)
 }
 
 // writePacks writes the pack table and numbers the packs; it comes before writeBuckets.
