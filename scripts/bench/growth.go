@@ -21,7 +21,7 @@ type growing struct {
 func (b *bench) growth(ctx context.Context) error {
 	half, whole := b.scale.fileBytes/2, b.scale.fileBytes // less is stored before all buffers were in use at a time
 	for _, g := range []growing{
-		{"a tar", [2]content{b.smallerTar(half), b.tarContent()}, 1},
+		{"a tar", [2]content{b.halfTar(), b.tarContent()}, 1},
 		{"a file that cannot be compressed", [2]content{b.noiseOf(half), b.noiseOf(whole)}, 2},
 		{"small files", [2]content{b.smallOf(0, b.scale.small), b.smallOf(b.scale.small, 2*b.scale.small)}, 1},
 	} {
@@ -35,13 +35,14 @@ func (b *bench) growth(ctx context.Context) error {
 	return nil
 }
 
-// smallerTar is one that nobody else uses.
-func (b *bench) smallerTar(sizeBytes int64) content {
+// halfTar is half of the tar, of the same mixture: how many packs are in work at a time depends on how much smaller the content
+// becomes.
+func (b *bench) halfTar() content {
 	c := b.tarContent()
 	c.stays = false
 	c.fill = func(ctx context.Context) (dir, what string, err error) {
 		dir = b.work + "/tar"
-		s, err := b.makeSources(ctx, dir, sizeBytes)
+		s, err := b.makeSources(ctx, dir, b.scale.fileBytes/2, 2)
 		if err != nil {
 			return dir, "", err
 		}

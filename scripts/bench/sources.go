@@ -24,6 +24,7 @@ type sourceTar struct {
 	Path      string
 	MostBytes int64    // that the tar may have
 	Roots     []string // where files are looked for
+	Step      int      // one of so many files of each kind is taken; 0: all
 
 	Bytes int64                // of the tar
 	Of    [fileKinds]kindOfTar // what is in it
@@ -99,7 +100,7 @@ const tarArgument = "tar-sources"
 func (b *bench) needSources(ctx context.Context) (dir, what string, err error) {
 	dir = b.work + "/sources"
 	if b.sources == nil {
-		if b.sources, err = b.makeSources(ctx, dir, b.scale.fileBytes); err != nil {
+		if b.sources, err = b.makeSources(ctx, dir, b.scale.fileBytes, 1); err != nil {
 			return dir, "", err
 		}
 	}
@@ -112,11 +113,12 @@ func (b *bench) dropSources() error {
 	return os.RemoveAll(b.work + "/sources")
 }
 
-func (b *bench) makeSources(ctx context.Context, dir string, mostBytes int64) (*sourceTar, error) {
+// makeSources makes a tar of one of step files of each kind.
+func (b *bench) makeSources(ctx context.Context, dir string, mostBytes int64, step int) (*sourceTar, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &sourceTar{Path: dir + "/file", MostBytes: mostBytes, Roots: []string{sample.GoEnv("GOMODCACHE"), sample.GoEnv("GOROOT"), "/usr", "/opt"}}
+	s := &sourceTar{Path: dir + "/file", MostBytes: mostBytes, Step: step, Roots: []string{sample.GoEnv("GOMODCACHE"), sample.GoEnv("GOROOT"), "/usr", "/opt"}}
 	if home, err := os.UserHomeDir(); err == nil {
 		s.Roots = append(s.Roots, home+"/.pyenv/versions", home+"/.rustup/toolchains")
 	}
@@ -147,7 +149,8 @@ func (s *sourceTar) write() (err error) {
 	out := &tarOf{sourceTar: s, file: f, seen: map[[sha256.Size]byte]bool{}}
 	out.tar = tar.NewWriter(out)
 	for kind, paths := range found {
-		for _, path := range paths {
+		for i := 0; i < len(paths); i += max(1, s.Step) {
+			path := paths[i]
 			if err := out.add(path, fileKind(kind)); err != nil {
 				return err
 			}

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// makeTar makes a tar of files, and returns the names in it.
-func makeTar(t *testing.T, mostBytes int64, files map[string]string) (*sourceTar, []string) {
+// makeTar makes a tar of one of step files of each kind, and returns the names in it.
+func makeTar(t *testing.T, mostBytes int64, step int, files map[string]string) (*sourceTar, []string) {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -29,7 +29,7 @@ func makeTar(t *testing.T, mostBytes int64, files map[string]string) (*sourceTar
 	if err := os.Symlink("a.go", dir+"/root/link.go"); err != nil {
 		t.Fatal(err)
 	}
-	s := &sourceTar{Path: dir + "/tar", MostBytes: mostBytes, Roots: []string{dir + "/root/first", dir + "/none", dir + "/root"}}
+	s := &sourceTar{Path: dir + "/tar", MostBytes: mostBytes, Step: step, Roots: []string{dir + "/root/first", dir + "/none", dir + "/root"}}
 	if err := s.write(); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func makeTar(t *testing.T, mostBytes int64, files map[string]string) (*sourceTar
 
 func TestSourceTar(t *testing.T) {
 	long := strings.Repeat("long/", 50) + "b.c"
-	s, names := makeTar(t, 1<<20, map[string]string{
+	s, names := makeTar(t, 1<<20, 0, map[string]string{
 		"z/a.go": "package a", "first/b.go": "package b", long: "int b;", "copy/of.go": "package a", // sources
 		"README": "read me", "doc/a.html": "<p>", "doc/copy.html": "<p>",
 		"bin/program": "\x7fELF", "zero.go": "not\x00go", "empty.go": "", "packed.gz": "packed", "a.pyc": "compiled",
@@ -75,6 +75,16 @@ func TestSourceTar(t *testing.T) {
 	}
 }
 
+// TestSourceTarStep takes every other file of each kind.
+func TestSourceTarStep(t *testing.T) {
+	_, names := makeTar(t, 1<<20, 2, map[string]string{
+		"a.go": "a", "b.go": "b", "c.go": "c", "a.txt": "text a", "b.txt": "text b", "a.out": "a program", "b.out": "another program",
+	})
+	if diff := cmp.Diff([]string{"a.go", "c.go", "a.txt", "a.out"}, names); diff != "" {
+		t.Errorf("the tar (-want +got):\n%s", diff)
+	}
+}
+
 // TestSourceTarEnds fills a tar as far as its files allow, and takes sources only while there are some.
 func TestSourceTarEnds(t *testing.T) {
 	files := map[string]string{}
@@ -83,7 +93,7 @@ func TestSourceTarEnds(t *testing.T) {
 		files[name+".go"] = strings.Repeat(name, 10_000) + "\n"
 	}
 	const most = 150_000
-	s, names := makeTar(t, most, files)
+	s, names := makeTar(t, most, 0, files)
 	if slices.ContainsFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".go") }) || s.Of[sourceFile].Files != int64(len(names)) {
 		t.Errorf("there are %v, said are %+v", names, s.Of)
 	}
