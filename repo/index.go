@@ -54,7 +54,7 @@ func (r *Repository) LoadIndexFile(ctx context.Context, id blob.ID, fn func(blob
 	select {
 	case r.decoding <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("%v: %w", f, ctx.Err())
 	}
 	defer func() { <-r.decoding }()
 	plain, err := plainOf(f, marked)

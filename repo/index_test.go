@@ -24,7 +24,7 @@ func TestDecodeFewIndexFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		const more = 3
-		atOnce := runtime.GOMAXPROCS(0)
+		atOnce := min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 		var decoding, decoded atomic.Int64
 		goOn, ended := make(chan struct{}), make(chan error)
 		ctx, stop := context.WithCancel(t.Context())

@@ -109,7 +109,7 @@ type Repository struct {
 // repository takes over the backend: Close closes it, and so does an Open that fails.
 func Open(ctx context.Context, be backend.Backend, o Options) (*Repository, error) {
 	r := &Repository{be: be, packBytes: o.PackBytes, verify: !o.NoVerify, log: o.Log,
-		decoding: make(chan struct{}, runtime.GOMAXPROCS(0)), snapshots: make(map[blob.ID]*snapshot.Snapshot)}
+		decoding: make(chan struct{}, min(runtime.GOMAXPROCS(0), runtime.NumCPU())), snapshots: make(map[blob.ID]*snapshot.Snapshot)}
 	if err := r.open(ctx, o); err != nil {
 		return nil, errors.Join(err, r.be.Close())
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // Source gives the index files of a repository. Both methods may be called in parallel; fn is
-// called from one goroutine. An index file that is gone is an error of class
+// called from one goroutine, and must not load another index file. One that is gone is an error of class
 // backend.ErrNotExist.
 type Source interface {
 	IndexFiles(ctx context.Context) ([]backend.Info, error)

@@ -11,8 +11,8 @@ import (
 	"vitrine/repo/blob"
 )
 
-// loadWorkers is how many index files are fetched and decoded at once. Decoding wants the
-// cores, fetching from far away wants more; each holds one file of about 10 MB.
+// loadWorkers is how many index files are fetched at once, for they may be far away; each holds one file of about 2 MB. The
+// repository decodes fewer at a time, to about 8 MB each.
 func loadWorkers() int { return max(4, runtime.GOMAXPROCS(0)) }
 
 // load reads the index files, each into a run of its own, in no particular order. left are those that are passed over.

@@ -133,7 +133,8 @@ type Total struct {
 type Reporter interface {
 	// Scanned tells what there is to do as far as is known; done means that no better figure
 	// will come. When the parent snapshot has a summary, its totals are the first guess. The backup itself, which has met
-	// everything when it is through, ends a scan that is not done by then.
+	// everything when it is through, ends a scan that is not done by then. It is not called for standard input, nor with NoScan, and
+	// a backup that fails may end without done.
 	Scanned(t Total, done bool)
 	// Started is called before a file is read that is large enough to take a moment
 	// (chunker.MinBytes). Done follows, or Error with dir and name joined.

@@ -35,7 +35,7 @@ type run struct {
 	ignoreInode, ignoreCtime bool
 	readersHash              bool
 
-	scanning bool // the scan has begun and has not found out how much there is; not while the walk goes on
+	scanning bool // how much there is has not been found out yet; to be read when the scan has stopped
 
 	jobs    *queue
 	chunks  chan chunkJob

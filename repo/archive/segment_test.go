@@ -167,7 +167,8 @@ func TestBuffersUntouched(t *testing.T) {
 	runtime.KeepAlive(before)
 	runtime.GC()
 	s := newBuffers(n * maxSegment)
-	if resident := residentPages(t, s.arena); resident > 4 {
+	// A huge page of a neighbour may reach into them at both ends.
+	if resident := residentPages(t, s.arena); resident > 2*(2<<20)/os.Getpagesize() {
 		t.Errorf("%d pages of new buffers are in memory", resident)
 	}
 	for _, c := range s.arena {

@@ -16,11 +16,11 @@ func Advise(buf []byte) { advise(buf, pageBytes, syscall.MADV_HUGEPAGE) }
 // heap has cleared it.
 func Unprovide(buf []byte) { advise(buf, os.Getpagesize(), syscall.MADV_DONTNEED) }
 
-// advise is about the whole aligned pages of buf, up to its capacity.
-func advise(buf []byte, pageBytes, advice int) {
+// advise is about the whole aligned units of buf, up to its capacity.
+func advise(buf []byte, unitBytes, advice int) {
 	buf = buf[:cap(buf)]
-	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(buf))) % uintptr(pageBytes))
-	if whole := (len(buf) - skip) / pageBytes * pageBytes; whole > 0 {
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(buf))) % uintptr(unitBytes))
+	if whole := (len(buf) - skip) / unitBytes * unitBytes; whole > 0 {
 		_ = syscall.Madvise(buf[skip:skip+whole], advice)
 	}
 }

@@ -12,7 +12,7 @@ import (
 type Files interface {
 	ListFiles(ctx context.Context, kind backend.Kind) ([]backend.Info, error)
 	IndexFiles(ctx context.Context) ([]backend.Info, error)
-	LoadIndexFile(ctx context.Context, id blob.ID, fn func(blob.Entry) error) error
+	LoadIndexFile(ctx context.Context, id blob.ID, fn func(blob.Entry) error) error // fn must not load another one
 }
 
 // Histogram counts things by their sizes.

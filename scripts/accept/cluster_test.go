@@ -125,13 +125,13 @@ func TestMinIOCluster(t *testing.T) {
 	}
 
 	m := l.mount("--limit-download", "4096")
-	copies := startReaders(t, source, m.latest(source), 4)
+	copies := startReaders(t, source, m, 4)
 	<-copies.begun
 	server = c.kill(t, "copy from the mount", server)
 	if copies.left.Load() < 4 {
 		t.Error("everything was read before the server was killed")
 	}
-	copies.wait()
+	copies.wait(t)
 	l.same(source, m.latest(source))
 	m.stop()
 	l.vitrine("check", "--read-data")

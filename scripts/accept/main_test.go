@@ -26,8 +26,12 @@ var (
 // that before garbage is collected, and twice as much again for the race detector, and it is missing elsewhere.
 const heapBytes = 400 << 20
 
+// readersBytes is the same for a process of readers: there are some at a time.
+const readersBytes = 64 << 20
+
 func TestMain(m *testing.M) {
 	if os.Getenv(beReaders) != "" {
+		debug.SetMemoryLimit(readersBytes)
 		readAll()
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // readers copy a tree from a mount, each in its own order, and compare what they got. They are in a process of their
@@ -21,7 +22,9 @@ import (
 type readers struct {
 	begun chan struct{} // closed when the first files have been read
 	left  atomic.Int64  // files not yet read
-	wait  func()        // until all has been read; tells what was wrong
+	ended chan struct{} // closed when the process has ended
+	err   error         // of the process, once it has ended
+	log   bytes.Buffer  // what it says, likewise
 }
 
 // beReaders is the variable that makes the test binary the process of readers.
@@ -34,9 +37,10 @@ type readersTask struct {
 	Count        int
 }
 
-func startReaders(t *testing.T, source, view string, count int) *readers {
+// startReaders starts count readers of a directory of a mount that shows source.
+func startReaders(t *testing.T, source string, m *mounted, count int) *readers {
 	t.Helper()
-	task := readersTask{source, view, nil, count}
+	task := readersTask{Source: source, View: m.latest(source), Count: count}
 	err := filepath.WalkDir(source, func(p string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
 			task.Files = append(task.Files, p[len(source):])
@@ -46,13 +50,14 @@ func startReaders(t *testing.T, source, view string, count int) *readers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var input, log bytes.Buffer
+	r := &readers{begun: make(chan struct{}), ended: make(chan struct{})}
+	var input bytes.Buffer
 	if err := gob.NewEncoder(&input).Encode(task); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), beReaders+"=1")
-	cmd.Stdin, cmd.Stderr = &input, &log
+	cmd.Stdin, cmd.Stderr = &input, &r.log
 	told, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -61,10 +66,9 @@ func startReaders(t *testing.T, source, view string, count int) *readers {
 		t.Fatal(err)
 	}
 
-	r := &readers{begun: make(chan struct{})}
 	r.left.Store(int64(count * len(task.Files)))
-	ended := make(chan error)
 	go func() {
+		defer close(r.ended)
 		begun := sync.OnceFunc(func() { close(r.begun) })
 		read := 0
 		for lines := bufio.NewScanner(told); lines.Scan(); {
@@ -77,17 +81,26 @@ func startReaders(t *testing.T, source, view string, count int) *readers {
 			}
 		}
 		begun() // whatever happened, nobody is to wait for it
-		ended <- cmd.Wait()
+		r.err = cmd.Wait()
 	}()
-	r.wait = sync.OnceFunc(func() {
-		t.Helper()
-		err := <-ended
-		if left := r.left.Load(); err != nil || left != 0 {
-			t.Errorf("the readers ended with %d files left: %v\n%s", left, err, clip(log.String()))
+	t.Cleanup(func() { // they have been killed by now, but who waits for an answer of the mount does not notice
+		select {
+		case <-r.ended:
+		case <-time.After(5 * time.Second):
+			m.kill()
+			<-r.ended
 		}
 	})
-	t.Cleanup(r.wait)
 	return r
+}
+
+// wait returns when all has been read, and tells what was wrong.
+func (r *readers) wait(t *testing.T) {
+	t.Helper()
+	<-r.ended
+	if left := r.left.Load(); r.err != nil || left != 0 {
+		t.Errorf("the readers ended with %d files left: %v\n%s", left, r.err, clip(r.log.String()))
+	}
 }
 
 // readAll is the process of the readers. It prints a line for each file, which is empty when all is well.

@@ -106,7 +106,7 @@ func TestRemoteServerAway(t *testing.T) {
 		l, _, f := newRemoteLab(t, kind)
 		l.checked().vitrine("backup", source)
 		m := l.mount("--limit-download", "4096") // so that it takes some seconds
-		r := startReaders(t, source, m.latest(source), 16)
+		r := startReaders(t, source, m, 16)
 		<-r.begun
 		f.stop()
 		time.Sleep(away)
@@ -115,7 +115,7 @@ func TestRemoteServerAway(t *testing.T) {
 		}
 		f.restart()
 		back := time.Now()
-		r.wait()
+		r.wait(t)
 		t.Logf("all has been read %v after the return of the server", time.Since(back).Round(100*time.Millisecond))
 		l.same(source, m.latest(source))
 	})
@@ -193,11 +193,11 @@ func silent(t *testing.T, kind, source string) {
 	line := linetest.New(t, f.addr, linetest.Bandwidth(lineBytesPerSecond))
 	const timeout = 8 * time.Second
 	m := l.through(f, line.Addr).mount("--io-timeout", timeout.String(), "--limit-download", "4096")
-	r := startReaders(t, source, m.latest(source), 4)
+	r := startReaders(t, source, m, 4)
 	<-r.begun
 	line.Hold()
 	began := time.Now()
-	r.wait()
+	r.wait(t)
 	if took := time.Since(began); took > 5*timeout {
 		t.Errorf("the readers waited %v", took)
 	}

@@ -35,7 +35,7 @@ func (b *bench) growth(ctx context.Context) error {
 	return nil
 }
 
-// halfTar is half of the tar, of the same mixture: how many packs are in work at a time depends on how much smaller the content
+// halfTar is a tar of half the size and the same mixture, of every other file: how many packs are in work at a time depends on how much smaller the content
 // becomes.
 func (b *bench) halfTar() content {
 	c := b.tarContent()

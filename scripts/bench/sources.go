@@ -24,7 +24,7 @@ type sourceTar struct {
 	Path      string
 	MostBytes int64    // that the tar may have
 	Roots     []string // where files are looked for
-	Step      int      // one of so many files of each kind is taken; 0: all
+	Step      int      // one of so many files of each kind is taken; up to 1: all
 
 	Bytes int64                // of the tar
 	Of    [fileKinds]kindOfTar // what is in it

@@ -21,7 +21,7 @@ type Backup struct {
 	p     *Printer
 	begin time.Time
 
-	totalFiles, totalBytes atomic.Uint64 // found by the scan so far
+	totalFiles, totalBytes atomic.Uint64 // found by the scan so far, or guessed
 	scanned                atomic.Bool   // the totals are final, or as good
 	files, bytes, errors   atomic.Uint64 // done
 	storing                func() int64  // bytes that are on their way to the store; nil: nobody knows
@@ -177,7 +177,7 @@ func (b *Backup) going() uint64 {
 }
 
 // Rate implements View. It is that of what was stored, or needed no storing. The time left is told only when the scan has
-// found everything.
+// found everything, or there is a guess that is not too low yet.
 func (b *Backup) Rate() string {
 	done := b.stored()
 	if done == 0 {

@@ -55,7 +55,7 @@ type checkSummary struct {
 	SuggestPrune bool     `json:"suggest_prune"`
 }
 
-// Finish tells the result of the check.
+// Finish tells the result of the check. What to do about errors the quiet are told too.
 func (c *Check) Finish(res check.Result) {
 	if c.p.o.JSON {
 		var broken []string
@@ -74,10 +74,10 @@ func (c *Check) Finish(res check.Result) {
 		c.p.Line("read %d of %d packs (%s)", res.PacksRead, res.Packs, Bytes(uint64(res.BytesRead)))
 	}
 	if res.IndexDamaged {
-		c.p.Line("`vitrine repair index` makes a new index of the packs that are there")
+		c.p.Result("`vitrine repair index` makes a new index of the packs that are there")
 	}
 	if len(res.BrokenPacks) > 0 {
-		c.p.Line("where there is no copy of it, this saves what can be read of %s:\n  vitrine repair packs%s",
+		c.p.Result("where there is no copy of it, this saves what can be read of %s:\n  vitrine repair packs%s",
 			Count(len(res.BrokenPacks), "damaged pack"), arguments(res.BrokenPacks))
 	}
 	c.tellLost(res)
@@ -107,7 +107,7 @@ func (c *Check) tellLost(res check.Result) {
 		before = "  vitrine recover\n"
 		first += "directories below lost ones are looked for by the first of these; "
 	}
-	c.p.Line("%swhat is lost and has no copy elsewhere can be backed up again, or this takes it out of the snapshots:\n%s  vitrine repair snapshots --forget", first, before)
+	c.p.Result("%swhat is lost and has no copy elsewhere can be backed up again, or this takes it out of the snapshots:\n%s  vitrine repair snapshots --forget", first, before)
 }
 
 // arguments are IDs in full for a command line, the first ones of many.

@@ -49,6 +49,23 @@ func TestCheckLines(t *testing.T) {
 	})
 }
 
+// TestCheckQuiet: what to do about errors is said in any case, and nothing else.
+func TestCheckQuiet(t *testing.T) {
+	var out, errOut bytes.Buffer
+	c := NewCheck(New(Options{Stdout: &out, Stderr: &errOut, Quiet: true}))
+	c.Error(errors.New("index file 1f2e is damaged"))
+	c.Hint("some packs are in no index")
+	c.Finish(check.Result{Errors: 1, IndexDamaged: true, LostFiles: true, UnusedCounted: true})
+	want := "`vitrine repair index` makes a new index of the packs that are there\n" +
+		"then check again; what is lost and has no copy elsewhere can be backed up again, or this takes it out of the snapshots:\n  vitrine repair snapshots --forget\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+	if got := errOut.String(); got != "error: index file 1f2e is damaged\n" {
+		t.Errorf("standard error is %q", got)
+	}
+}
+
 func TestCheckJSON(t *testing.T) {
 	var out, errOut bytes.Buffer
 	c := NewCheck(New(Options{Stdout: &out, Stderr: &errOut, JSON: true}))
