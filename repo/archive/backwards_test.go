@@ -250,7 +250,7 @@ func TestDirectionIsAskedFor(t *testing.T) {
 		for _, tc := range []struct {
 			first bool
 			asked int
-		}{{true, 7}, {false, 0}} { // after 1/4, 1, 2, 4, 8, 16 and 32 s
+		}{{true, 9}, {false, 0}} { // after 0.03, 0.12, 0.48, 1, 2, 4, 8, 16 and 32 s
 			o := withDefaults(Options{})
 			a := newRun(r, &o)
 			asked := 0
@@ -262,7 +262,9 @@ func TestDirectionIsAskedFor(t *testing.T) {
 			}
 			check(t, r.Write(t.Context(), func(ctx context.Context, w *repo.Writer) error {
 				stop := a.keepDirection(ctx, w, direction, tc.first)
-				time.Sleep(1500 * time.Millisecond)
+				a.jobs.push(filled(1))
+				a.jobs.push(filled(2))
+				time.Sleep(300 * time.Millisecond)
 				if a.backwards.Load() {
 					t.Error("backwards at once")
 				}
@@ -272,6 +274,9 @@ func TestDirectionIsAskedFor(t *testing.T) {
 			}))
 			if asked != tc.asked || a.backwards.Load() != tc.first {
 				t.Errorf("first %v: asked %d times, backwards %v", tc.first, asked, a.backwards.Load())
+			}
+			if j, _ := a.jobs.pop(); (j.entries() == 2) != tc.first {
+				t.Errorf("first %v: what waits begins with %d entries", tc.first, j.entries())
 			}
 		}
 	})

@@ -9,7 +9,7 @@ const (
 	queuedJobs = 64
 )
 
-// queue is the jobs on their way from the walk to the file workers, first in, first out. The walk is faster than they are
+// queue is the jobs on their way from the walk to the file workers, first in, first out, but for turn. The walk is faster than they are
 // when nothing has to be read. One that slept until the first of many places is free would be woken for each job, which takes longer than
 // to list a small directory; so once the queue is full the walk sleeps until half of it is left.
 type queue struct {
@@ -74,6 +74,16 @@ func (q *queue) pop() (job, bool) {
 		q.room.Signal()
 	}
 	return j, true
+}
+
+// turn lets what waits come in the opposite order: the walk goes on from the other end, and all of a small source may be waiting.
+func (q *queue) turn() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, j := 0, q.waiting-1; i < j; i, j = i+1, j-1 {
+		a, b := &q.ring[(q.first+i)%len(q.ring)], &q.ring[(q.first+j)%len(q.ring)]
+		*a, *b = *b, *a
+	}
 }
 
 // close says that no job will come.

@@ -97,3 +97,25 @@ func TestQueueWakesWorkers(t *testing.T) {
 		}
 	})
 }
+
+// What waits comes in the opposite order after a turn, also around the end of the ring, and what is pushed then comes after it.
+func TestQueueTurns(t *testing.T) {
+	for _, taken := range []int{0, 1, queuedJobs - 2} {
+		q := newQueue(2, groupEntries)
+		for range taken {
+			q.push(filled(0))
+			q.pop()
+		}
+		jobs := []job{filled(1), filled(2), filled(3), filled(4), filled(5)}
+		for _, j := range jobs[:4] {
+			q.push(j)
+		}
+		q.turn()
+		q.push(jobs[4])
+		for i, want := range []int{3, 2, 1, 0, 4} {
+			if j, ok := q.pop(); !ok || j != jobs[want] {
+				t.Errorf("%d taken before: job %d is not that of %d entries", taken, i, want+1)
+			}
+		}
+	}
+}

@@ -215,12 +215,11 @@ func twoHosts(t *testing.T, l *lab, clients []*netnstest.Host) {
 	single := newLab(t)
 	single.vitrine("init")
 	alone := parseSummary(t, single.vitrine("--json", "backup", l.dir+"/a")).DataAdded
-	if checkSharedFactor(t, added, alone); t.Failed() {
-		for i, r := range results {
-			lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
-			t.Logf("host %s said:\n%s\n%s", hosts[i], r.stderr, lines[len(lines)-1])
-		}
+	for i, r := range results {
+		lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+		t.Logf("host %s said:\n%s\n%s", hosts[i], r.stderr, lines[len(lines)-1])
 	}
+	checkSharedFactor(t, added, alone)
 
 	l.vitrine("check", "--read-data")
 	var snapshots []struct{ Hostname string }
