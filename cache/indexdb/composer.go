@@ -65,8 +65,8 @@ func generationBytes(entries, packs int64) int64 {
 }
 
 // tableBytes makes tables of 2 MiB as long as there are at most about 32, up to 2 million entries, and then larger ones: neither memory
-// of the builder, which has buffers for several tables, nor, up to some 100 million entries, the number of open files gets out of hand. With twice as many tables of 4
-// million entries opening them takes 19 ms instead of 8, and a lookup a tenth longer.
+// of the builder, which has buffers for several tables, nor, up to some 100 million entries, the number of open files gets out of
+// hand. Of 4 million entries, to open 64 tables takes 19 ms, 16 take 8, and a lookup among 64 takes a tenth longer.
 func (c *composer) tableBytes() int64 {
 	return min(max(c.expect*entryBytes/32, 2<<20), 32<<20)
 }

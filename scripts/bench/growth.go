@@ -35,8 +35,8 @@ func (b *bench) growth(ctx context.Context) error {
 	return nil
 }
 
-// halfTar is a tar of half the size and the same mixture, of every other file: how many packs are in work at a time depends on how much smaller the content
-// becomes.
+// halfTar is a tar of half the size and the same mixture, of every other file: how many packs are in work at a time depends
+// on how much smaller the content becomes.
 func (b *bench) halfTar() content {
 	c := b.tarContent()
 	c.stays = false
