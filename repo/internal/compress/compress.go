@@ -181,6 +181,9 @@ func Decompress(dst, src []byte, plainBytes int) ([]byte, error) {
 	}
 	start := len(dst)
 	out := slices.Grow(dst, plainBytes)[:start+plainBytes]
+	if contentInto(out[start:], src) {
+		return out, nil
+	}
 	n, err := decodeInto(out[start:], src)
 	if err != nil {
 		return dst, fmt.Errorf("%w: %v: %w", ErrCorrupt, f, err)

@@ -1,4 +1,4 @@
-// The entropy decoders of zstd frames (RFC 8878, section 4), for matches.h.
+// The entropy decoders of zstd frames (RFC 8878, section 4), for frame.h.
 //
 // They refuse what libzstd refuses, and read no byte outside of the frame, whatever is in it.
 
@@ -29,7 +29,7 @@ typedef struct {
 } state;
 
 // The states of a kind of code, 2^bits.
-typedef struct { state states[1 << llLog]; unsigned bits; } table;
+typedef struct { _Alignas(8) state states[1 << llLog]; unsigned bits; } table;
 
 // A Huffman tree.
 typedef struct {
@@ -196,11 +196,11 @@ TARGET static void fill(table *t, const kind *k, const int16_t *counts, int n, u
 typedef struct {
 	const table *now; // NULL: there was none yet
 	int haveDefault;
-	table normal, other;
+	table normal;
 } tables;
 
-// readTable reads the table of a kind from p[*at:end], in one of the four modes (section 3.1.1.3.2.1).
-TARGET static int readTable(tables *t, const kind *k, unsigned mode, const uint8_t *p, size_t *at, size_t end) {
+// readTable reads the table of a kind from p[*at:end], in one of the four modes (section 3.1.1.3.2.1); a new one comes into other.
+TARGET static int readTable(tables *t, table *other, const kind *k, unsigned mode, const uint8_t *p, size_t *at, size_t end) {
 	int16_t counts[symbolsMost];
 	unsigned log;
 	size_t took;
@@ -214,17 +214,17 @@ TARGET static int readTable(tables *t, const kind *k, unsigned mode, const uint8
 	case 1: // one symbol
 		if (*at >= end || p[*at] >= k->codes)
 			return 0;
-		t->other.bits = 0;
-		t->other.states[0] = meaning(k, p[(*at)++]);
-		t->now = &t->other;
+		other->bits = 0;
+		other->states[0] = meaning(k, p[(*at)++]);
+		t->now = other;
 		return 1;
 	case 2:
 		took = distribution(p + *at, end - *at, counts, k->codes, k->logMost, &log);
 		if (took == 0)
 			return 0;
 		*at += took;
-		fill(&t->other, k, counts, k->codes, log);
-		t->now = &t->other;
+		fill(other, k, counts, k->codes, log);
+		t->now = other;
 		return 1;
 	default:
 		return t->now != NULL;

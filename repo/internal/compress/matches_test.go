@@ -11,8 +11,22 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// samples are contents of many kinds.
-func samples(t testing.TB) map[string][]byte {
+// A sample is content and its frames. Tests may change them and change them back.
+type sample struct {
+	plain  []byte
+	frames [][]byte
+}
+
+// samples are of many kinds; making their frames takes long.
+var samples = sync.OnceValue(func() map[string]sample {
+	all := map[string]sample{}
+	for name, plain := range contents() {
+		all[name] = sample{plain, frames(plain)}
+	}
+	return all
+})
+
+func contents() map[string][]byte {
 	r := rand.New(rand.NewPCG(5, 6))
 	s := map[string][]byte{
 		"one byte":  {1},
@@ -24,15 +38,16 @@ func samples(t testing.TB) map[string][]byte {
 		"text":      text(400_000),
 		"noise":     noise(300_000),
 		"zeros":     make([]byte, 400_000),
-		"program":   program(t)[:400_000],
-		"mixture":   slices.Concat(text(100_000), noise(200_000), make([]byte, 100_000), program(t)[:300_000], text(70_000)),
+		"program":   program()[:400_000],
+		"mixture":   slices.Concat(text(100_000), noise(200_000), make([]byte, 100_000), program()[:300_000], text(70_000)),
 		"far apart": slices.Concat(noise(5000), make([]byte, 900_000), noise(5000)),
+		"periods":   periods(r),
+		"tables":    tablesKept(r),
 	}
 	// Codes of few symbols, of all lengths, and matches of all distances and lengths.
-	few, skewed, copies := make([]byte, 200_000), make([]byte, 200_000), noise(1000)
+	few, copies := make([]byte, 200_000), noise(1000)
 	for i := range few {
 		few[i] = "ab"[r.IntN(2)]
-		skewed[i] = byte(min(r.ExpFloat64()*4, 255))
 	}
 	for len(copies) < 600_000 {
 		n := min(1+int(r.ExpFloat64()*40), len(copies))
@@ -45,11 +60,56 @@ func samples(t testing.TB) map[string][]byte {
 			copies = append(copies, byte(r.Uint32()))
 		}
 	}
-	s["few"], s["skewed"], s["copies"] = few, skewed, copies
+	s["few"], s["skewed"], s["copies"] = few, skewed(r, 200_000), copies
 	for n := 1; n < 300; n += 7 {
 		s[fmt.Sprint("start of ", n)] = copies[1<<18:][:n]
 	}
 	return s
+}
+
+// periods has matches at all short distances, and such as go on from block to block.
+func periods(r *rand.Rand) []byte {
+	var p []byte
+	for n := 1; n < 100; n++ {
+		for _, length := range []int{n + 5, 40, 100, 1000} {
+			p = append(p, noise(2000)[r.IntN(1000):][:n]...)
+			for range length {
+				p = append(p, p[len(p)-n])
+			}
+		}
+	}
+	for i := range 700_000 {
+		p = append(p, p[len(p)-2000])
+		if i%5000 == 0 {
+			p = append(p, byte(i/5000))
+		}
+	}
+	return p
+}
+
+// skewed is n bytes of which some are much rarer than others.
+func skewed(r *rand.Rand, n int) []byte {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte(min(r.ExpFloat64()*4, 255))
+	}
+	return p
+}
+
+// tablesKept is 17 blocks. The ninth and the tenth have so few sequences that they take the tables of the one before, and those behind
+// them bring their own.
+func tablesKept(r *rand.Rand) []byte {
+	const blockBytes = 128 << 10
+	p := slices.Concat(text(7*blockBytes), skewed(r, blockBytes))
+	for k := range 2 {
+		rest := noise((k + 2) * blockBytes)[(k+1)*blockBytes:]
+		for len(rest) >= 1000 {
+			p = append(append(p, rest[:1000-60]...), p[len(p)-3000:][:60]...)
+			rest = rest[1000:]
+		}
+		p = append(p, rest...)
+	}
+	return append(p, text(7*blockBytes)...)
 }
 
 // writers make frames of the other library with settings that ours has not; making one takes long.
@@ -84,11 +144,33 @@ func frames(plain []byte) [][]byte {
 	return all
 }
 
+// eachDecoder runs a test with blocks one after the other, and beside each other where that can be.
+func eachDecoder(t *testing.T, test func(t *testing.T)) {
+	can := wide
+	defer func() { wide = can }()
+	wide = false
+	t.Run("one by one", test)
+	if wide = can; wide {
+		t.Run("beside each other", test)
+	}
+}
+
+// libraryMatches is Matches by the library's decoder.
+func libraryMatches(frame, plain []byte) bool {
+	can := wide
+	defer func() { wide = can }()
+	wide = false
+	return decodedMatches(frame, plain)
+}
+
 // A frame matches its content, and nothing else: neither what is longer, shorter nor differs in one bit.
-func TestMatches(t *testing.T) {
+func TestMatches(t *testing.T) { eachDecoder(t, testMatches) }
+
+func testMatches(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for name, plain := range samples(t) {
-		for i, frame := range frames(plain) {
+	for name, sample := range samples() {
+		plain := sample.plain
+		for i, frame := range sample.frames {
 			if !Matches(frame, plain) {
 				t.Errorf("%s: frame %d of %d plain bytes does not match", name, i, len(plain))
 			}
@@ -117,7 +199,9 @@ func TestMatches(t *testing.T) {
 }
 
 // A match must not reach beyond the window.
-func TestMatchesWindow(t *testing.T) {
+func TestMatchesWindow(t *testing.T) { eachDecoder(t, testMatchesWindow) }
+
+func testMatchesWindow(t *testing.T) {
 	part := noise(200_000)
 	plain := slices.Concat(part, part)
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(false), zstd.WithWindowSize(256<<10))
@@ -140,7 +224,9 @@ func TestMatchesWindow(t *testing.T) {
 }
 
 // Content that is longer than the window matches, with offsets that are almost as long.
-func TestMatchesLongOffsets(t *testing.T) {
+func TestMatchesLongOffsets(t *testing.T) { eachDecoder(t, testMatchesLongOffsets) }
+
+func testMatchesLongOffsets(t *testing.T) {
 	for l, windowBytes := range map[Level]int{Auto: 1 << 20, Fastest: 1 << 20, Better: 2 << 20, Max: 4 << 20} {
 		part := noise(windowBytes - 128<<10) // libzstd reaches no further from all of a block
 		plain := slices.Concat(part, part)
@@ -155,7 +241,9 @@ func TestMatchesLongOffsets(t *testing.T) {
 }
 
 // A sequence whose run, match and offset are long has more bits than are at hand at a time.
-func TestMatchesLongSequences(t *testing.T) {
+func TestMatchesLongSequences(t *testing.T) { eachDecoder(t, testMatchesLongSequences) }
+
+func testMatchesLongSequences(t *testing.T) {
 	const runBytes, matchBytes = 40_000, 40_000 // 15 bits more than their codes each
 	far := noise(6 * 128 << 10)                 // whole blocks, so that the next one begins with a run
 	plain := slices.Concat(far, noise(7 * 128 << 10)[6*128<<10:][:runBytes], far[100_000:][:matchBytes])
@@ -182,7 +270,7 @@ func FuzzMatches(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, frame, plain []byte) {
-		if Matches(frame, plain) && !decodedMatches(frame, plain) {
+		if Matches(frame, plain) && !libraryMatches(frame, plain) {
 			t.Error("the frame does not match by the other decoder")
 		}
 		if len(plain) > 0 && !Matches(New(Auto).CompressAlways(nil, plain), plain) {
@@ -197,9 +285,71 @@ func FuzzMatches(f *testing.F) {
 	})
 }
 
+func FuzzContent(f *testing.F) {
+	for _, plain := range [][]byte{text(wideLeast), program()[:wideLeast], slices.Concat(make([]byte, wideLeast), noise(3000), noise(2000))} {
+		for _, frame := range frames(plain) {
+			f.Add(frame, uint32(0))
+		}
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, longer uint32) {
+		got := make([]byte, wideLeast+int(longer%(1<<20)))
+		if contentInto(got, frame) && !libraryMatches(frame, got) {
+			t.Error("the content is not that of the other decoder")
+		}
+	})
+}
+
+// What Decompress and Matches do where blocks can be decoded beside each other.
+func TestContent(t *testing.T) {
+	if !wide {
+		t.Log("not tested: this processor has no decoder of several blocks")
+		return
+	}
+	ours := 0
+	for name, sample := range samples() {
+		plain := sample.plain
+		for i, frame := range sample.frames {
+			if len(plain) < wideLeast {
+				if contentInto(make([]byte, len(plain)), frame) {
+					t.Errorf("%s: frame %d is decoded, with %d bytes of content", name, i, len(plain))
+				}
+				continue
+			}
+			ours++
+			got := make([]byte, len(plain))
+			if !contentInto(got, frame) {
+				t.Errorf("%s: frame %d is not decoded", name, i)
+			} else if at := differ(got, plain); at >= 0 {
+				t.Errorf("%s: frame %d: byte %d of %d is wrong", name, i, at, len(plain))
+			}
+			for _, damaged := range [][]byte{nil, frame[:4], frame[:len(frame)-1], append(frame[:len(frame):len(frame)], 0)} {
+				if contentInto(got, damaged) {
+					t.Errorf("%s: %d bytes of %d of frame %d are decoded", name, len(damaged), len(frame), i)
+				}
+			}
+			if contentInto(got[1:], frame) || contentInto(append(got, 0), frame) {
+				t.Errorf("%s: frame %d is decoded as another length", name, i)
+			}
+		}
+	}
+	if ours < 50 {
+		t.Errorf("%d frames are long enough, which shows little", ours)
+	}
+}
+
+// differ returns where slices of one length differ, -1 if they do not.
+func differ(a, b []byte) int {
+	for i := range a {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return -1
+}
+
 func BenchmarkMatches(b *testing.B) {
 	const pieceBytes = 1 << 20
-	for name, plain := range map[string][]byte{"text": text(pieceBytes), "program": program(b)} {
+	for name, plain := range map[string][]byte{"text": text(pieceBytes), "program": program()} {
 		frame := New(Auto).CompressAlways(nil, plain)
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(pieceBytes)
@@ -212,7 +362,7 @@ func BenchmarkMatches(b *testing.B) {
 		b.Run(name+" decoded", func(b *testing.B) {
 			b.SetBytes(pieceBytes)
 			for b.Loop() {
-				if !decodedMatches(frame, plain) {
+				if !libraryMatches(frame, plain) {
 					b.Fatal("no match")
 				}
 			}

@@ -26,13 +26,15 @@ func guarded(t *testing.T, n int) []byte {
 }
 
 // TestMatchesTouchesNothingBeyond has frame and content begin and end beside such memory, whole, cut and damaged.
-func TestMatchesTouchesNothingBeyond(t *testing.T) {
+func TestMatchesTouchesNothingBeyond(t *testing.T) { eachDecoder(t, testMatchesTouchesNothingBeyond) }
+
+func testMatchesTouchesNothingBeyond(t *testing.T) {
 	if !able {
 		t.Log("not tested: this processor has no decoder of ours, and those of others read a few bytes beyond a frame")
 		return
 	}
 	r := rand.New(rand.NewPCG(9, 10))
-	const room = 1 << 20 // for the longest sample and its frame
+	const room = 3 << 20 // for the longest sample and its frame
 	frameRoom, plainRoom := guarded(t, room+room/64), guarded(t, room)
 	place := func(m, p []byte, atEnd bool) []byte {
 		at := m[:len(p):len(p)]
@@ -42,8 +44,9 @@ func TestMatchesTouchesNothingBeyond(t *testing.T) {
 		copy(at, p)
 		return at
 	}
-	for name, original := range samples(t) {
-		for i, compressed := range frames(original) {
+	for name, sample := range samples() {
+		original := sample.plain
+		for i, compressed := range sample.frames {
 			for _, atEnd := range []bool{false, true} {
 				frame, plain := place(frameRoom, compressed, atEnd), place(plainRoom, original, atEnd)
 				if !Matches(frame, plain) {
@@ -68,21 +71,23 @@ func TestMatchesTouchesNothingBeyond(t *testing.T) {
 }
 
 // What matches after a bit is flipped is the content to the other decoder too.
-func TestMatchesNoDamage(t *testing.T) {
+func TestMatchesNoDamage(t *testing.T) { eachDecoder(t, testMatchesNoDamage) }
+
+func testMatchesNoDamage(t *testing.T) {
 	if !able {
 		t.Log("not tested: this processor has no decoder of ours")
 		return
 	}
-	matched, all := 0, samples(t)
+	matched := 0
 	for _, name := range []string{"line", "page", "start of 141", "few", "copies"} {
-		plain := all[name]
-		for i, frame := range frames(plain) {
+		plain := samples()[name].plain
+		for i, frame := range samples()[name].frames {
 			step := max(1, len(frame)*8/1000)
 			for bit := 0; bit < len(frame)*8; bit += step {
 				frame[bit/8] ^= 1 << (bit % 8)
 				if Matches(frame, plain) {
 					matched++
-					if !decodedMatches(frame, plain) {
+					if !libraryMatches(frame, plain) {
 						t.Errorf("%s: frame %d: bit %d is flipped and the frame matches", name, i, bit)
 					}
 				}
@@ -91,4 +96,58 @@ func TestMatchesNoDamage(t *testing.T) {
 		}
 	}
 	t.Log(matched, "frames match in spite of a flipped bit") // for example in the size of a window
+}
+
+// TestContentTouchesNothingBeyond is that for the decoder of several blocks, which writes, too. What it makes of damaged frames is what the
+// other decoder makes.
+func TestContentTouchesNothingBeyond(t *testing.T) {
+	if !wide {
+		t.Log("not tested: this processor has no decoder of several blocks")
+		return
+	}
+	r := rand.New(rand.NewPCG(11, 12))
+	const room = 3 << 20 // for the longest sample and its frame
+	frameRoom, plainRoom := guarded(t, room+room/64), guarded(t, room)
+	place := func(m, p []byte, atEnd bool) []byte {
+		at := m[:len(p):len(p)]
+		if atEnd {
+			at = m[len(m)-len(p):]
+		}
+		copy(at, p)
+		return at
+	}
+	refused, other := 0, 0
+	for name, sample := range samples() {
+		original := sample.plain
+		if len(original) < wideLeast {
+			continue
+		}
+		for i, compressed := range sample.frames {
+			for _, atEnd := range []bool{false, true} {
+				frame, plain := place(frameRoom, compressed, atEnd), place(plainRoom, make([]byte, len(original)), atEnd)
+				if !contentInto(plain, frame) || differ(plain, original) >= 0 {
+					t.Fatalf("%s: frame %d is not decoded, at the end %v", name, i, atEnd)
+				}
+				for range 20 {
+					at := r.IntN(len(frame))
+					if r.IntN(2) == 0 {
+						at = r.IntN(min(len(frame), 300)) // headers and tables
+					}
+					frame[at] ^= 1 << r.IntN(8)
+					if !contentInto(plain, frame) {
+						refused++
+					} else if differ(plain, original) >= 0 {
+						if other++; !libraryMatches(frame, plain) {
+							t.Errorf("%s: frame %d: byte %d is damaged, and another decoder makes other content", name, i, at)
+						}
+					}
+					frame[at] = compressed[at]
+				}
+			}
+		}
+	}
+	t.Log(refused, "damaged frames are refused,", other, "have other content")
+	if refused == 0 || other == 0 {
+		t.Error("that shows little")
+	}
 }
