@@ -11,7 +11,8 @@ import (
 // others is what was seen of others.
 type others struct {
 	forwards  bool   // most of the backups say that they go forwards
-	alike     bool   // there are some, and all say the direction that we say
+	said      bool   // the direction that we said then
+	alike     bool   // there are some, and all say that, too
 	before    int    // how many of them come before us in the order of holders
 	backwards bool   // see Lock.Backwards
 	dead      []Info // locks of processes that have ended
@@ -41,12 +42,10 @@ func (l *Lock) BackwardsNow(ctx context.Context) (bool, error) {
 
 // turn decides on the direction. A lock that says another one is replaced soon.
 func (c *client) turn(o *others) {
-	o.backwards = c.backwards.Load()
-	if c.self.Backup && o.alike && o.before%2 == 1 {
-		o.backwards = !o.backwards
-		c.backwards.Store(o.backwards)
+	if c.self.Backup && o.alike && o.before%2 == 1 && c.backwards.CompareAndSwap(o.said, !o.said) { // else somebody else has turned
 		c.turned.Store(true)
 	}
+	o.backwards = c.backwards.Load()
 }
 
 // Dead tells whether there was a shared lock that a process of this host and user left when it
@@ -80,7 +79,7 @@ func (l *Lock) Alone(ctx context.Context) (bool, error) {
 
 // tellApart looks at the locks of others.
 func (c *client) tellApart(locks []found) others {
-	var o others
+	o := others{said: c.backwards.Load()}
 	self := holderOf(&c.self)
 	backups := make(map[holder]*Info) // at work, by what they say last
 	for i := range locks {
@@ -114,7 +113,7 @@ func (c *client) tellApart(locks []found) others {
 		}
 	}
 	o.forwards = back*2 < len(backups)
-	o.alike = len(backups) > 0 && (back == 0 && !c.backwards.Load() || back == len(backups) && c.backwards.Load())
+	o.alike = len(backups) > 0 && (back == 0 && !o.said || back == len(backups) && o.said)
 	return o
 }
 

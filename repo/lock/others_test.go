@@ -72,9 +72,12 @@ func TestBackwards(t *testing.T) {
 		for _, info := range tc.locks {
 			locks = append(locks, found{info: info})
 		}
-		o := c.tellApart(locks)
+		o, meanwhile := c.tellApart(locks), c.tellApart(locks)
 		if c.turn(&o); o.forwards != tc.choice || o.backwards != tc.blind || c.turned.Load() != tc.blind {
 			t.Errorf("%s: chooses %v, and goes %v when it has chosen before it knew; want %v, %v", tc.name, o.forwards, o.backwards, tc.choice, tc.blind)
+		}
+		if c.turn(&meanwhile); meanwhile.backwards != o.backwards {
+			t.Errorf("%s: backwards %v, and %v for another question at the same time", tc.name, o.backwards, meanwhile.backwards)
 		}
 		c.backwards.Store(tc.choice)
 		o = c.tellApart(locks)
