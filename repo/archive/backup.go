@@ -110,8 +110,8 @@ func newRun(r *repo.Repository, o *Options) *run {
 	}
 }
 
-// prepare finds out what there is to back up and returns what deals it out to the workers.
-func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *snapshot.Snapshot, res *Result) (deal func(context.Context), err error) {
+// prepare finds out what there is to back up and returns what deals it out to the workers; done is to be called when they are done.
+func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *snapshot.Snapshot, res *Result) (deal func(context.Context) (done func()), err error) {
 	if o.Stdin != nil {
 		name := o.StdinFilename
 		if name == "" {
@@ -122,7 +122,10 @@ func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *s
 			return nil, fmt.Errorf("file name %q for standard input: want a name", name)
 		}
 		sn.Paths = []string{full}
-		return func(ctx context.Context) { a.stdin(ctx, o.Stdin, strings.Split(full[1:], "/"), o.Time) }, nil
+		return func(ctx context.Context) func() {
+			a.stdin(ctx, o.Stdin, strings.Split(full[1:], "/"), o.Time)
+			return func() {}
+		}, nil
 	}
 	targets := a.existing(o.Targets)
 	if len(targets) == 0 {
@@ -156,10 +159,10 @@ func (a *run) prepare(ctx context.Context, r *repo.Repository, o *Options, sn *s
 	if guess != nil && !coversAll(guess, sn.Paths) {
 		guess = nil // there is more
 	}
-	return func(ctx context.Context) {
+	return func(ctx context.Context) func() {
 		stop := a.scan(ctx, o, w, plan, guess)
 		a.tree(ctx, w, plan, root)
-		stop()
+		return stop // not before: the walk of few large files is over when the first one is begun
 	}, nil
 }
 
@@ -193,12 +196,12 @@ func absolute(path string) string {
 }
 
 // write runs the backup in a write scope, or in a dry one.
-func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Result, deal func(context.Context)) error {
+func (a *run) write(ctx context.Context, r *repo.Repository, o *Options, res *Result, deal func(context.Context) (done func())) error {
 	work := func(ctx context.Context, store Store) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		a.store, a.abort = store, cancel
-		a.workers(ctx, o.ReadConcurrency, func() { deal(ctx) })
+		a.workers(ctx, o.ReadConcurrency, deal)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

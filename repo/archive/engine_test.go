@@ -175,7 +175,10 @@ func engine(t testing.TB, o Options, deal func(ctx context.Context, r *run)) (*r
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	r.store, r.abort = store, cancel
-	r.workers(ctx, o.ReadConcurrency, func() { deal(ctx, r) })
+	r.workers(ctx, o.ReadConcurrency, func(ctx context.Context) (done func()) {
+		deal(ctx, r)
+		return func() {}
+	})
 	return r, store, context.Cause(ctx)
 }
 

@@ -2,7 +2,6 @@ package archive
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -305,16 +304,14 @@ func TestStdinLikeRestic(t *testing.T) {
 
 // TestScanAfter counts what there is while a file keeps the backup busy, unless that is put off: then it is known in the end.
 func TestScanAfter(t *testing.T) {
-	files := make(map[string]string)
-	for i := range 1000 { // more than wait for workers at a time: counting ends with the walk
-		files[fmt.Sprint(i)] = "content"
-	}
+	files := map[string]string{"a": "content", "b": "", "c": "content"} // the walk is over at once
 	dir := tree(t, files)
-	for after, wait := range map[time.Duration]time.Duration{0: time.Minute, time.Hour: 50 * time.Millisecond} {
+	const soon = 20 * time.Millisecond
+	for after, wait := range map[time.Duration]time.Duration{soon: time.Minute, time.Hour: 50 * time.Millisecond} {
 		rep := &slowly{recorder: recorder{t: t}, scan: make(chan struct{}), wait: wait}
 		r, _ := repotest.New(t, 2)
 		ours(t, r, Options{Targets: []string{dir}, Reporter: rep, ScanAfter: after})
-		if rep.early != (after == 0) {
+		if rep.early != (after == soon) {
 			t.Errorf("after %v: counted while the first file was in work: %v", after, rep.early)
 		}
 		if !rep.done || rep.scanned.Files != uint64(len(files)) {

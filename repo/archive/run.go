@@ -69,8 +69,8 @@ func (r *run) failed(path string, err error) {
 	r.rep.Error(path, err)
 }
 
-// workers runs the workers while deal deals out the work, and returns when all is done.
-func (r *run) workers(ctx context.Context, files int, deal func()) {
+// workers runs the workers while deal deals out the work, and calls what that returns when all is done.
+func (r *run) workers(ctx context.Context, files int, deal func(context.Context) (done func())) {
 	var fileWorkers, chunkWorkers sync.WaitGroup
 	// The reader of a large file is the one more that makes a goroutine for each processor.
 	for range max(1, processors()-1) {
@@ -92,11 +92,12 @@ func (r *run) workers(ctx context.Context, files int, deal func()) {
 			}
 		})
 	}
-	deal()
+	done := deal(ctx)
 	r.jobs.close()
 	fileWorkers.Wait()
 	close(r.chunks)
 	chunkWorkers.Wait()
+	done()
 	r.parent.losses.end(ctx)
 }
 
