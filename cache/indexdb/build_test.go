@@ -392,8 +392,8 @@ func TestMemoryStats(t *testing.T) {
 	}
 }
 
-// The builder's buffers are the same for a million and for two million entries, and a generation of up to 32 million has at
-// most 32 tables.
+// The builder's buffers are the same for a million and for two million entries, and a generation of up to 32 million has about
+// 32 tables.
 func TestTableBytes(t *testing.T) {
 	for entries, want := range map[int64]int64{0: 2 << 20, 1_000_000: 2 << 20, 2_000_000: 2 << 20, 4_000_000: 4_000_000, 16 << 20: 16 << 20, 1 << 40: 32 << 20} {
 		if got := (&composer{expect: entries}).tableBytes(); got != want {

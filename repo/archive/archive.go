@@ -76,8 +76,8 @@ type Options struct {
 	// memory twice then.
 	Backwards bool
 	// Direction is asked for Backwards anew when it turns out that another client stores data at the same time, and, of
-	// a backup without a parent, each time that it is twice as old: what is left of the directories in work is then taken from the other
-	// end. It may be called in parallel. nil keeps to Backwards; an error is logged.
+	// a backup without a parent, more and more rarely as it grows old: what waits and what is left of the directories in work is then
+	// taken from the other end. It may be called in parallel. nil keeps to Backwards; an error is logged.
 	Direction func(ctx context.Context) (backwards bool, err error)
 
 	// ReadConcurrency is how many files are read at a time; 0 means one for each processor, at least 2.

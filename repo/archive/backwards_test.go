@@ -201,7 +201,9 @@ type turner struct {
 
 func (t turner) Done(Item) {
 	if rand.IntN(20) == 0 {
-		t.run.backwards.Store(rand.IntN(2) == 0)
+		if back := rand.IntN(2) == 0; t.run.backwards.Swap(back) != back {
+			t.run.jobs.turn()
+		}
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 
 // A first backup asks for its direction anew when it is as old as askFirst, and then each time that it is four times, after askRarely
 // twice as old. Of two that begin at the same moment one may not see the other's lock, on a slow store, before the lock has settled,
-// or on a cluster whose servers do not all reach each other; the earlier they agree, the less is stored twice.
+// or on a cluster whose servers do not all reach each other; the earlier they agree, the less is stored twice. The time
+// that answers take comes on top of these ages.
 const (
 	askFirst  = 30 * time.Millisecond
 	askRarely = time.Second
@@ -20,7 +21,7 @@ const (
 // the answers until stop, which waits for the last one.
 func (a *run) keepDirection(ctx context.Context, w *repo.Writer, ask func(context.Context) (bool, error), first bool) (stop func()) {
 	began := time.Now()
-	w.OnOthers(func(ctx context.Context) { a.turn(ctx, ask, began) })
+	w.OnOthers(func(ctx context.Context) { a.askDirection(ctx, ask, began) })
 	if !first {
 		return func() {}
 	}
@@ -30,7 +31,7 @@ func (a *run) keepDirection(ctx context.Context, w *repo.Writer, ask func(contex
 		for age, next := time.Duration(0), askFirst; ; age, next = next, max(2*next, min(4*next, askRarely)) {
 			select {
 			case <-time.After(next - age):
-				a.turn(ctx, ask, began)
+				a.askDirection(ctx, ask, began)
 			case <-ctx.Done():
 				return
 			}
@@ -42,8 +43,8 @@ func (a *run) keepDirection(ctx context.Context, w *repo.Writer, ask func(contex
 	}
 }
 
-// turn asks for the direction of a backup that began then.
-func (a *run) turn(ctx context.Context, ask func(context.Context) (bool, error), began time.Time) {
+// askDirection asks for the direction of a backup that began at began, and turns if it is another one.
+func (a *run) askDirection(ctx context.Context, ask func(context.Context) (bool, error), began time.Time) {
 	backwards, err := ask(ctx)
 	if err != nil {
 		if ctx.Err() == nil {

@@ -52,7 +52,7 @@ func (q *queue) push(j job) {
 	}
 }
 
-// pop takes the oldest job, and waits for one. It returns false when there will be none.
+// pop takes the next job, and waits for one. It returns false when there will be none.
 func (q *queue) pop() (job, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
