@@ -13,11 +13,6 @@ package compress
 #cgo nocallback frameContent
 
 static int able(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"); }
-
-static int wide(void) {
-	return able() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-		__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
-}
 */
 import "C"
 
@@ -28,13 +23,10 @@ import (
 
 var (
 	able = C.able() != 0
-	wide = C.wide() != 0 // blocks can be decoded beside each other (lanes.h)
+	wide = C.ableLanes() != 0 // blocks can be decoded beside each other (lanes.h)
 
 	frameReaders = stack[*frameReader]{fresh: newFrameReader}
 )
-
-// wideLeast is the length from which content is for frameContent: with fewer than three blocks it takes longer than libzstd.
-const wideLeast = 3 * 128 << 10
 
 // frameReader is memory for reading frames, outside of Go's heap because there are pointers in it.
 type frameReader struct{ memory *C.reader }

@@ -6,8 +6,6 @@ const able = false // to do matches
 
 var wide = false // blocks are decoded beside each other
 
-const wideLeast = 3 * 128 << 10
-
 func matches(frame, plain []byte) bool { panic("compress: no decoder") }
 
 func contentInto(dst, frame []byte) bool { return false }

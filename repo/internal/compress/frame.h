@@ -238,4 +238,8 @@ INLINE const uint8_t *blockEnd(const reader *v) {
 INLINE __m256i load256(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
 // closeFrame forgets frame and content.
-INLINE void closeFrame(reader *v) { v->frame = v->plain = v->plainEnd = v->here = NULL; }
+INLINE void closeFrame(reader *v) {
+	v->frame = v->plain = v->plainEnd = v->here = NULL;
+	for (int i = 0; i < lanes; i++)
+		v->blocks[i].literals = NULL;
+}

@@ -6,14 +6,21 @@
 
 #include "entropy.h"
 
-#define TARGET512 __attribute__((target("avx2,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")))
-#define INLINE512 __attribute__((target("avx2,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2"), always_inline)) static inline
+#define FEATURES512 "avx2,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2"
+#define TARGET512 __attribute__((target(FEATURES512)))
+#define INLINE512 __attribute__((target(FEATURES512), always_inline)) static inline
+
+// ableLanes reports whether this processor has them all.
+static inline int ableLanes(void) {
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
+}
 
 enum {
 	lanes = 8,
 	blockMost = 128 << 10,         // plain bytes of a block
 	sequencesMost = blockMost / 3, // of a block: each has a match of three bytes at least
-	slack = 64,                    // bytes behind what is compared that are read, too
+	slack = 64,                    // bytes behind literals that are read, and behind what is put that are written
 
 	// A sequence that is decoded has from the lowest bit on the length of its run, that of its match, and its offset.
 	runBits = 17, matchBits = 18,
@@ -43,17 +50,17 @@ typedef struct {
 	uint64_t list[sequencesMost + lanes];
 } block;
 
-INLINE512 __m512i all(uint64_t v) { return _mm512_set1_epi64(v); }
+INLINE512 __m512i each(uint64_t v) { return _mm512_set1_epi64(v); }
 
 // windows is window for each lane in the mask.
 INLINE512 __m512i windows(const uint8_t *base, __m512i at, __mmask8 mask) {
-	__m512i bytes = _mm512_srli_epi64(_mm512_add_epi64(at, all(7)), 3);
+	__m512i bytes = _mm512_srli_epi64(_mm512_add_epi64(at, each(7)), 3);
 	__m512i w = _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), mask, bytes, base - 8, 1);
-	return _mm512_sllv_epi64(w, _mm512_and_si512(_mm512_sub_epi64(_mm512_setzero_si512(), at), all(7)));
+	return _mm512_sllv_epi64(w, _mm512_and_si512(_mm512_sub_epi64(_mm512_setzero_si512(), at), each(7)));
 }
 
-// first is top for each lane: its n top bits; n is modulo 64. without is w without them.
-INLINE512 __m512i first(__m512i w, __m512i n) { return _mm512_shldv_epi64(_mm512_setzero_si512(), w, n); }
+// tops is top for each lane: its n top bits; n is modulo 64. without is w without them.
+INLINE512 __m512i tops(__m512i w, __m512i n) { return _mm512_shldv_epi64(_mm512_setzero_si512(), w, n); }
 INLINE512 __m512i without(__m512i w, __m512i n) { return _mm512_shldv_epi64(w, _mm512_setzero_si512(), n); }
 
 // transpose stores the k-th word of each of eight vectors at to[k].
@@ -90,7 +97,7 @@ typedef struct {
 // step decodes a sequence of each block in the mask. With check it looks where the bits end, and the sequence may be the last one; without, there
 // are stepBits bits and another sequence behind it.
 INLINE512 __m512i step(decoder *d, __mmask8 *active, int check) {
-	const __m512i none = _mm512_setzero_si512(), one = all(1);
+	const __m512i none = _mm512_setzero_si512(), one = each(1);
 	__mmask8 there;
 	if (check) {
 		there = _mm512_cmpge_epi64_mask(d->at, d->end);
@@ -104,11 +111,11 @@ INLINE512 __m512i step(decoder *d, __mmask8 *active, int check) {
 	// A state is its base, four bytes, the numbers of bits that are added to that and to the next state, a byte each, and
 	// the next state, two bytes.
 	__m512i sums = _mm512_add_epi8(_mm512_add_epi8(ll, ml), of), values = _mm512_srli_epi64(sums, 32);
-	__m512i bits = _mm512_sad_epu8(_mm512_and_si512(sums, all(0xffff00000000)), none);
+	__m512i bits = _mm512_sad_epu8(_mm512_and_si512(sums, each(0xffff00000000)), none);
 	__m512i llExtra = _mm512_srli_epi64(ll, 32), mlExtra = _mm512_srli_epi64(ml, 32), ofExtra = _mm512_srli_epi64(of, 32);
 	__m512i w1 = without(w, ofExtra), w2 = without(w, values);
-	if (RARE(_mm512_cmpgt_epi64_mask(bits, all(57)))) {
-		__m512i at1 = _mm512_sub_epi64(d->at, _mm512_and_si512(ofExtra, all(255))), at2 = _mm512_sub_epi64(d->at, _mm512_and_si512(values, all(255)));
+	if (RARE(_mm512_cmpgt_epi64_mask(bits, each(57)))) {
+		__m512i at1 = _mm512_sub_epi64(d->at, _mm512_and_si512(ofExtra, each(255))), at2 = _mm512_sub_epi64(d->at, _mm512_and_si512(values, each(255)));
 		if (check) {
 			there = _mm512_cmpge_epi64_mask(at2, d->end);
 			d->bad |= *active & ~there;
@@ -117,31 +124,31 @@ INLINE512 __m512i step(decoder *d, __mmask8 *active, int check) {
 		w1 = windows(d->base, at1, *active);
 		w2 = windows(d->base, at2, *active);
 	}
-	__m512i offset = _mm512_and_si512(_mm512_add_epi32(of, first(w, ofExtra)), all(UINT32_MAX));
-	__m512i match = _mm512_and_si512(_mm512_add_epi32(ml, first(w1, mlExtra)), all((1 << matchBits) - 1));
-	__m512i run = _mm512_and_si512(_mm512_add_epi32(ll, first(without(w1, mlExtra), llExtra)), all((1 << runBits) - 1));
+	__m512i offset = _mm512_and_si512(_mm512_add_epi32(of, tops(w, ofExtra)), each(UINT32_MAX));
+	__m512i match = _mm512_and_si512(_mm512_add_epi32(ml, tops(w1, mlExtra)), each((1 << matchBits) - 1));
+	__m512i run = _mm512_and_si512(_mm512_add_epi32(ll, tops(without(w1, mlExtra), llExtra)), each((1 << runBits) - 1));
 
 	__m512i llBits = _mm512_srli_epi64(ll, 40), mlBits = _mm512_srli_epi64(ml, 40), ofBits = _mm512_srli_epi64(of, 40);
 	__m512i w3 = without(w2, llBits), w4 = without(w3, mlBits);
-	d->ll = _mm512_add_epi64(_mm512_add_epi64(d->llFirst, _mm512_srli_epi64(ll, 48)), first(w2, llBits));
-	d->ml = _mm512_add_epi64(_mm512_add_epi64(d->mlFirst, _mm512_srli_epi64(ml, 48)), first(w3, mlBits));
-	d->of = _mm512_add_epi64(_mm512_add_epi64(d->ofFirst, _mm512_srli_epi64(of, 48)), first(w4, ofBits));
+	d->ll = _mm512_add_epi64(_mm512_add_epi64(d->llFirst, _mm512_srli_epi64(ll, 48)), tops(w2, llBits));
+	d->ml = _mm512_add_epi64(_mm512_add_epi64(d->mlFirst, _mm512_srli_epi64(ml, 48)), tops(w3, mlBits));
+	d->of = _mm512_add_epi64(_mm512_add_epi64(d->ofFirst, _mm512_srli_epi64(of, 48)), tops(w4, ofBits));
 	if (check) { // the last one leads to no other state
 		__mmask8 last = _mm512_cmpeq_epi64_mask(d->left, one);
-		bits = _mm512_mask_and_epi64(bits, last, values, all(255));
+		bits = _mm512_mask_and_epi64(bits, last, values, each(255));
 		d->left = _mm512_mask_sub_epi64(d->left, *active, d->left, one);
 		*active = _mm512_mask_test_epi64_mask(*active, d->left, d->left);
 	}
 	d->at = _mm512_sub_epi64(d->at, bits);
 
 	// One of the last three offsets, or another one (section 3.1.1.5).
-	__mmask8 other = _mm512_cmpgt_epi64_mask(offset, all(3));
+	__mmask8 other = _mm512_cmpgt_epi64_mask(offset, each(3));
 	__m512i which = _mm512_mask_add_epi64(offset, _mm512_testn_epi64_mask(run, run), offset, one);
-	__mmask8 second = _mm512_cmpgt_epi64_mask(which, one), third = _mm512_cmpgt_epi64_mask(which, all(2));
+	__mmask8 second = _mm512_cmpgt_epi64_mask(which, one), third = _mm512_cmpgt_epi64_mask(which, each(2));
 	__m512i chosen = _mm512_mask_mov_epi64(d->r0, second, d->r1);
 	chosen = _mm512_mask_mov_epi64(chosen, third, d->r2);
-	chosen = _mm512_mask_sub_epi64(chosen, _mm512_cmpgt_epi64_mask(which, all(3)), d->r0, one);
-	chosen = _mm512_mask_sub_epi64(chosen, other, offset, all(3));
+	chosen = _mm512_mask_sub_epi64(chosen, _mm512_cmpgt_epi64_mask(which, each(3)), d->r0, one);
+	chosen = _mm512_mask_sub_epi64(chosen, other, offset, each(3));
 	d->offsets = _mm512_mask_or_epi64(d->offsets, other, d->offsets, chosen);
 	d->r2 = _mm512_mask_mov_epi64(d->r2, third, d->r1);
 	d->r1 = _mm512_mask_mov_epi64(d->r1, second, d->r0);
@@ -181,27 +188,27 @@ TARGET512 NOINLINE static int decodeLanes(const uint8_t *base, block *blocks, un
 		.base = base, .llFirst = _mm512_loadu_si512(lls), .mlFirst = _mm512_loadu_si512(mls), .ofFirst = _mm512_loadu_si512(ofs),
 		.ll = _mm512_loadu_si512(llAts), .ml = _mm512_loadu_si512(mlAts), .of = _mm512_loadu_si512(ofAts),
 		.at = _mm512_loadu_si512(begins), .end = _mm512_loadu_si512(ends), .left = _mm512_loadu_si512(counts),
-		.r0 = all(TAKEN(0)), .r1 = all(TAKEN(1)), .r2 = all(TAKEN(2)), .runBytes = none, .matchBytes = none, .offsets = none,
+		.r0 = each(TAKEN(0)), .r1 = each(TAKEN(1)), .r2 = each(TAKEN(2)), .runBytes = none, .matchBytes = none, .offsets = none,
 	};
 	__mmask8 active = _mm512_test_epi64_mask(d.left, d.left);
 	while (active) {
 		__m512i sequences[8];
 		__mmask8 begun = active;
-		if (_mm512_mask_cmplt_epi64_mask(active, _mm512_sub_epi64(d.at, d.end), all(8 * stepBits)) ||
-				_mm512_mask_cmple_epi64_mask(active, d.left, all(8))) {
+		if (_mm512_mask_cmplt_epi64_mask(active, _mm512_sub_epi64(d.at, d.end), each(8 * stepBits)) ||
+				_mm512_mask_cmple_epi64_mask(active, d.left, each(8))) {
 			for (int i = 0; i < 8; i++)
 				sequences[i] = step(&d, &active, 1);
 		} else {
 #pragma GCC unroll 8
 			for (int i = 0; i < 8; i++)
 				sequences[i] = step(&d, &active, 0);
-			d.left = _mm512_mask_sub_epi64(d.left, active, d.left, all(8));
+			d.left = _mm512_mask_sub_epi64(d.left, active, d.left, each(8));
 		}
 		transpose(sequences, lists, begun);
 		for (unsigned i = 0; i < count; i++)
 			lists[i] += 8;
 	}
-	d.bad |= _mm512_cmpneq_epi64_mask(d.at, d.end) | _mm512_cmpge_epi64_mask(d.offsets, all(contentMost));
+	d.bad |= _mm512_cmpneq_epi64_mask(d.at, d.end) | _mm512_cmpge_epi64_mask(d.offsets, each(contentMost));
 	uint64_t sums[2][lanes], reps[3][lanes];
 	_mm512_storeu_si512(sums[0], d.runBytes);
 	_mm512_storeu_si512(sums[1], d.matchBytes);

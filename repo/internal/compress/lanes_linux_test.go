@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// handmade is a frame of blocks of 128 KiB as they are, as many as others need to be decoded beside each other, and blocks made by hand.
+// handmade is a frame of blocks of maxBlockBytes as they are, as many as others need to be decoded beside each other, and blocks made by hand.
 type handmade struct {
 	frame []byte
 }
@@ -55,17 +55,27 @@ func bitsOf(s string) []byte {
 	return p
 }
 
-const wholeBytes = 128 << 10
+// mustBe checks that the frame has this content for each decoder there is.
+func (h *handmade) mustBe(t *testing.T, plain []byte) {
+	t.Helper()
+	if !Matches(h.frame, plain) || !libraryMatches(h.frame, plain) {
+		t.Error("the frame does not match")
+	}
+	got := make([]byte, len(plain))
+	if wide && (!contentInto(got, h.frame) || differ(got, plain) >= 0) {
+		t.Errorf("the frame is not decoded, or other content from byte %d on", differ(got, plain))
+	}
+}
 
-// A block takes over offsets from the one before it, and subtracts from them.
+// A block takes over offsets from those before it, and subtracts from them.
 func TestOffsetsOfTheBlockBefore(t *testing.T) { eachDecoder(t, testOffsetsOfTheBlockBefore) }
 
 func testOffsetsOfTheBlockBefore(t *testing.T) {
 	const matchBytes = 23
-	plain := noise(3 * wholeBytes)
-	h := newHandmade(len(plain) + 5 + 6*matchBytes)
+	plain := noise(3 * maxBlockBytes)
+	h := newHandmade(len(plain) + 5 + 12*matchBytes + 3)
 	for k := range 3 {
-		h.block(0, plain[k*wholeBytes:][:wholeBytes], false)
+		h.block(0, plain[k*maxBlockBytes:][:maxBlockBytes], false)
 	}
 	match := func(offset int) { plain = append(plain, plain[len(plain)-offset:][:matchBytes]...) }
 	h.block(2, sequences([]byte("abcde"), 5, 10, 20, "0000000101"), false)
@@ -78,14 +88,13 @@ func testOffsetsOfTheBlockBefore(t *testing.T) {
 	match(2048 + 7 - 3 - 1)
 	match(2048 + 7 - 3 - 2)
 	match(2048 + 7 - 3)
-	h.block(2, sequences(nil, 0, 1, 20, "1"), true)
-	match(2048 + 7 - 3 - 1)
-	if !Matches(h.frame, plain) {
-		t.Error("the frame does not match")
+	h.block(2, []byte{3 << 3, 'x', 'y', 'z', 0}, false) // no sequences
+	plain = append(plain, "xyz"...)
+	for k := range 7 { // more than are decoded together
+		h.block(2, sequences(nil, 0, 1, 20, "1"), k == 6)
+		match(2048 + 7 - 3 - 1 - k)
 	}
-	if got, err := Decompress(nil, h.frame, len(plain)); err != nil || differ(got, plain) >= 0 {
-		t.Errorf("other content from byte %d on, %v", differ(got, plain), err)
-	}
+	h.mustBe(t, plain)
 }
 
 // What is no block is refused wherever it comes, and nothing beyond frame and content is touched.
@@ -93,36 +102,43 @@ func TestBlocksThatAreNone(t *testing.T) { eachDecoder(t, testBlocksThatAreNone)
 
 func testBlocksThatAreNone(t *testing.T) {
 	const longRun, longMatch = 35, 52 // codes
-	const longRunBytes = 65536
+	const longRunBytes, longMatchBytes = 65536, 65539
 	sixteen := strings.Repeat("0", 16)
 	type fault struct {
 		body []byte
-		tail string // content that it would have if it were a block
+		tail string // content that it would have if it were a block, as far as there is such
 	}
-	twice := noise(3 * wholeBytes) // with two matches of three bytes at an offset of five
+	twice := noise(3 * maxBlockBytes) // with two matches of three bytes at an offset of five
 	for range 2 {
 		twice = append(twice, twice[len(twice)-5:][:3]...)
 	}
-	twice = twice[3*wholeBytes:]
+	twice = twice[3*maxBlockBytes:]
+	longer := noise(3 * maxBlockBytes) // with three long matches at offsets of 4, 1 and 4
+	for _, offset := range []int{4, 1, 4} {
+		for range longMatchBytes {
+			longer = append(longer, longer[len(longer)-offset])
+		}
+	}
+	longer = longer[3*maxBlockBytes:]
+	const beyond = 3*maxBlockBytes + len("abcde") + 4096 // on the page before
 	zeros := strings.Repeat("\x00", longRunBytes+3)
 	for name, f := range map[string]fault{
-		"more literals than there are":         {sequences([]byte("abcde"), longRun, 3, 0, "000"+sixteen), zeros},
-		"more literals after others":           {sequences([]byte("abcdefghijklmnop"), 15, 3, 0, "000", "000"), zeros},
-		"an offset beyond the beginning":       {sequences([]byte("abcde"), 5, 19, 0, strings.Repeat("1", 19)), zeros},
-		"an offset that is no placeholder":     {sequences([]byte("abcde"), 5, 28, 0, binaryOf(1<<27+2, 28)), "abcdecde"},
-		"an offset of 32 bits":                 {sequences([]byte("abcde"), 5, 31, 0, strings.Repeat("1", 31)), zeros},
-		"an offset that becomes zero":          {sequences(nil, 0, 1, 0, "1", "1", "1"), zeros},
-		"offsets that become less than zero":   {sequences(nil, 0, 1, 0, "1", "1", "1", "1", "1", "1"), zeros},
-		"more content than a block has":        {sequences(nil, 0, 0, longMatch, sixteen, sixteen, sixteen), zeros},
-		"fewer bits":                           {sequences(nil, 0, 3, 0, "000", "00"), string(twice)},
-		"more bits":                            {sequences(nil, 0, 3, 0, "000", "0000"), string(twice)},
-		"bits of two long values and no third": {sequences([]byte("abcde"), 5, 28, longMatch, strings.Repeat("0", 28)), zeros},
+		"more literals than there are":       {sequences([]byte("abcde"), longRun, 3, 0, "000"+sixteen), zeros},
+		"more literals after others":         {sequences([]byte("abcdefghijklmnop"), 15, 3, 0, "000", "000"), zeros},
+		"an offset beyond the beginning":     {sequences([]byte("abcde"), 5, 18, 0, binaryOf(beyond+3-1<<18, 18)), "abcdefgh"},
+		"an offset that is no placeholder":   {sequences([]byte("abcde"), 5, 28, 0, binaryOf(1<<27+2, 28)), "abcdecde"},
+		"an offset of 32 bits":               {sequences([]byte("abcde"), 5, 31, 0, strings.Repeat("1", 31)), "abcdefgh"},
+		"an offset that becomes zero":        {sequences(nil, 0, 1, 0, "1"), zeros[:3]},
+		"offsets that become less than zero": {sequences(nil, 0, 1, 0, "1", "1", "1", "1", "1", "1"), zeros[:18]},
+		"more content than a block has":      {sequences(nil, 0, 0, longMatch, sixteen, sixteen, sixteen), string(longer)},
+		"fewer bits":                         {sequences(nil, 0, 3, 0, "000", "00"), string(twice)},
+		"more bits":                          {sequences(nil, 0, 3, 0, "000", "0000"), string(twice)},
 	} {
 		end := make([]byte, 66) // so that literals are used where they are
-		plain := noise(3 * wholeBytes)
+		plain := noise(3 * maxBlockBytes)
 		h := newHandmade(len(plain) + len(f.tail) + len(end))
 		for k := range 3 {
-			h.block(0, plain[k*wholeBytes:][:wholeBytes], false)
+			h.block(0, plain[k*maxBlockBytes:][:maxBlockBytes], false)
 		}
 		h.block(2, f.body, false)
 		h.block(0, end, true)
@@ -169,41 +185,38 @@ func testNothingBeforeTheFrame(t *testing.T) {
 	}
 }
 
-// Runs, matches and offsets that are as long as can be, so that a sequence has more bits than are at hand at a time.
+// Sequences that have more bits than are at hand at a time, each the last one of its block.
 func TestAllBitsOfASequence(t *testing.T) { eachDecoder(t, testAllBitsOfASequence) }
 
 func testAllBitsOfASequence(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
-	plain := noise(8 * wholeBytes)
-	h := newHandmade(len(plain) + 2*wholeBytes)
-	for k := range 8 {
-		h.block(0, plain[k*wholeBytes:][:wholeBytes], false)
+	const whole, long = 6, 2 // blocks
+	plain := noise(whole * maxBlockBytes)
+	h := newHandmade((whole + long) * maxBlockBytes)
+	for k := range whole {
+		h.block(0, plain[k*maxBlockBytes:][:maxBlockBytes], false)
 	}
-	// Offset 2^19 + 19 bits, match 65539 + 16 bits, a run of 32768 + 15 bits.
-	for k := range 2 {
-		literals := make([]byte, 32768+1000+r.IntN(1000))
+	for k := range long {
+		run, match := 32768+1000+r.IntN(1000), 65539+r.IntN(1<<14)
+		offset := 1<<19 + r.IntN(1<<18-100)
+		rest := maxBlockBytes - match - run
+		literals := make([]byte, run+rest)
 		for i := range literals {
 			literals[i] = byte(r.Uint32())
 		}
-		offset, match := 1<<19+r.IntN(1<<19-200), 65539+r.IntN(1<<14)
-		bits := binaryOf(offset-1<<19, 19) + binaryOf(match-65539, 16) + binaryOf(len(literals)-32768, 15)
-		rest := wholeBytes - match - len(literals)
-		all := slices.Concat(literals, noise(rest))
-		body := []byte{byte(3<<2 | len(all)<<4&0xf0), byte(len(all) >> 4), byte(len(all) >> 12)} // 20 bits of length
-		body = append(body, all...)
-		h.block(2, append(body, sequences(nil, 34, 19, 52, bits)[1:]...), k == 1)
-		plain = append(plain, literals...)
+		n := len(literals)
+		body := []byte{byte(3<<2 | n<<4&0xf0), byte(n >> 4), byte(n >> 12)} // 20 bits of length
+		body = append(append(body, literals...), 1, 0)                      // a sequence, and the default tables
+		// States of codes 34, 19 and 52, which have 15, 19 and 16 bits more; 67 bits together.
+		bits := "111101" + "10110" + "111001" + binaryOf(offset-1<<19, 19) + binaryOf(match-65539, 16) + binaryOf(run-32768, 15)
+		h.block(2, append(body, bitsOf(bits)...), k == long-1)
+		plain = append(plain, literals[:run]...)
 		for range match {
 			plain = append(plain, plain[len(plain)-offset+3])
 		}
-		plain = append(plain, noise(rest)...)
+		plain = append(plain, literals[run:]...)
 	}
-	if !Matches(h.frame, plain) || !libraryMatches(h.frame, plain) {
-		t.Error("the frame does not match")
-	}
-	if got, err := Decompress(nil, h.frame, len(plain)); err != nil || differ(got, plain) >= 0 {
-		t.Errorf("other content from byte %d on, %v", differ(got, plain), err)
-	}
+	h.mustBe(t, plain)
 }
 
 // binaryOf returns the lowest n bits of v.

@@ -12,6 +12,9 @@ func Matches(frame, plain []byte) bool {
 	return decodedMatches(frame, plain)
 }
 
+// wideLeast is the length from which content is for contentInto: where there are fewer than three blocks it takes longer than the library.
+const wideLeast = 3 * maxBlockBytes
+
 // decodedMatches is Matches by the decoder of Decompress.
 func decodedMatches(frame, plain []byte) bool {
 	buf := decoded.get()

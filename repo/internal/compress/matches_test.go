@@ -99,17 +99,16 @@ func skewed(r *rand.Rand, n int) []byte {
 // tablesKept is 17 blocks. The ninth and the tenth have so few sequences that they take the tables of the one before, and those behind
 // them bring their own.
 func tablesKept(r *rand.Rand) []byte {
-	const blockBytes = 128 << 10
-	p := slices.Concat(text(7*blockBytes), skewed(r, blockBytes))
+	p := slices.Concat(text(7*maxBlockBytes), skewed(r, maxBlockBytes))
 	for k := range 2 {
-		rest := noise((k + 2) * blockBytes)[(k+1)*blockBytes:]
+		rest := noise((k + 2) * maxBlockBytes)[(k+1)*maxBlockBytes:]
 		for len(rest) >= 1000 {
 			p = append(append(p, rest[:1000-60]...), p[len(p)-3000:][:60]...)
 			rest = rest[1000:]
 		}
 		p = append(p, rest...)
 	}
-	return append(p, text(7*blockBytes)...)
+	return append(p, text(7*maxBlockBytes)...)
 }
 
 // writers make frames of the other library with settings that ours has not; making one takes long.
@@ -288,7 +287,7 @@ func FuzzMatches(f *testing.F) {
 func FuzzContent(f *testing.F) {
 	for _, plain := range [][]byte{text(wideLeast), program()[:wideLeast], slices.Concat(make([]byte, wideLeast), noise(3000), noise(2000))} {
 		for _, frame := range frames(plain) {
-			f.Add(frame, uint32(0))
+			f.Add(frame, uint32(len(plain)-wideLeast))
 		}
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, longer uint32) {
