@@ -104,7 +104,11 @@ func (s subset) choose(all []candidate, shuffle func(n int, swap func(i, j int))
 	}
 	shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for i, p := range all {
-		if i > 0 && sum+p.sizeBytes > want {
+		more := p.sizeBytes // that a size does not exceed
+		if s.percent > 0 {
+			more /= 2 // as many packs as come nearest to a percentage
+		}
+		if i > 0 && sum+more > want {
 			return all[:i]
 		}
 		sum += p.sizeBytes

@@ -101,6 +101,8 @@ func TestChooseByChance(t *testing.T) {
 		{"all", subset{}, 1000},
 		{"5%", subset{percent: 5}, 50},
 		{"100%", subset{percent: 100}, 1000},
+		{"two or three packs", subset{percent: 0.26}, 3},
+		{"two or three packs, less", subset{percent: 0.24}, 2},
 		{"at least one", subset{percent: 0.001}, 1},
 		{"bytes", subset{bytes: 1050}, 10},
 		{"few bytes", subset{bytes: 1}, 1},

@@ -75,6 +75,7 @@ type LockedError struct {
 	Stale   bool          // the holder seems to be gone
 	Damaged error         // why the lock file cannot be decoded; then only Holder.ID is known
 	Waited  time.Duration // Options.RetryFor, which has passed
+	waiting bool          // it is being waited for
 }
 
 // Is makes it an ErrLocked.
@@ -89,14 +90,16 @@ func (e *LockedError) Error() string {
 	if e.Holder.Exclusive {
 		kind = " exclusively"
 	}
-	advice := "wait for it to end, or let --retry-lock wait"
+	advice := "; wait for it to end, or let --retry-lock wait"
 	switch {
 	case e.Stale:
-		advice = "it seems to be gone: `vitrine unlock` removes the lock"
+		advice = "; it seems to be gone: `vitrine unlock` removes the lock"
 	case e.Waited > 0:
-		advice = fmt.Sprintf("--retry-lock has waited for %v in vain", e.Waited)
+		advice = fmt.Sprintf("; --retry-lock has waited for %v in vain", e.Waited)
+	case e.waiting:
+		advice = ""
 	}
-	return fmt.Sprintf("%v%s by %s@%s (pid %d) since %s, %v ago; %s", ErrLocked, kind, e.Holder.Username, e.Holder.Hostname,
+	return fmt.Sprintf("%v%s by %s@%s (pid %d) since %s, %v ago%s", ErrLocked, kind, e.Holder.Username, e.Holder.Hostname,
 		e.Holder.PID, e.Holder.Time.Local().Format(time.DateTime), e.Age.Round(time.Second), advice)
 }
 
@@ -219,6 +222,9 @@ func (c *client) acquire(ctx context.Context, retryFor time.Duration) (context.C
 			return nil, nil, err
 		}
 		if wait == retryFirst {
+			if locked := new(LockedError); errors.As(err, &locked) {
+				locked.waiting = true
+			}
 			c.log.Warn("waiting for a lock", "reason", err, "for", retryFor)
 		}
 		// Half of the wait is by chance, so that two clients that met do not meet again.

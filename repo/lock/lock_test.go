@@ -146,6 +146,9 @@ func TestRetry(t *testing.T) {
 		if d := time.Since(start); d < 20*time.Second || d > 21*time.Second {
 			t.Errorf("it was tried for %v, want 20s", d)
 		}
+		if strings.Contains(log.String(), "let --retry-lock wait") {
+			t.Errorf("who waits is told to:\n%s", log.String())
+		}
 		if n := strings.Count(log.String(), "waiting for a lock"); n != 1 {
 			t.Errorf("the log tells %d times of the wait", n)
 		}

@@ -223,7 +223,8 @@ func findTree(ctx context.Context, r *repo.Repository, spec string, f snapshot.F
 		return nil, blob.ID{}, fmt.Errorf("snapshot %s: %w", sn.ID.Short(), whereToLook(err, sn))
 	}
 	if node.Subtree == nil {
-		return nil, blob.ID{}, fmt.Errorf("snapshot %s: %s is not a directory", sn.ID.Short(), dir)
+		return nil, blob.ID{}, repo.Advised(fmt.Errorf("snapshot %s: %s is not a directory; `vitrine dump %s %s` writes what is in a file, `vitrine restore --include` restores it",
+			sn.ID.Short(), dir, sn.ID.Short(), dir))
 	}
 	return sn, *node.Subtree, nil
 }

@@ -184,7 +184,11 @@ func (r *Restore) Finish(res restore.Result, dryRun, verified bool) {
 		line += fmt.Sprintf(", skipped %d files/dirs (%s)", res.Unchanged, Bytes(res.UnchangedBytes))
 	}
 	if res.Deleted > 0 {
-		line += fmt.Sprintf(", deleted %d files/dirs", res.Deleted)
+		verb = "deleted"
+		if dryRun {
+			verb = "would delete"
+		}
+		line += fmt.Sprintf(", %s %d files/dirs", verb, res.Deleted)
 	}
 	r.p.Line("%s", line)
 	if verified {
