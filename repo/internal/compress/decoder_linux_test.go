@@ -25,6 +25,16 @@ func guarded(t *testing.T, n int) []byte {
 	return m[page : page+n]
 }
 
+// place copies p to the beginning or the end of m, and returns it there.
+func place(m, p []byte, atEnd bool) []byte {
+	at := m[:len(p):len(p)]
+	if atEnd {
+		at = m[len(m)-len(p):]
+	}
+	copy(at, p)
+	return at
+}
+
 // TestMatchesTouchesNothingBeyond has frame and content begin and end beside such memory, whole, cut and damaged.
 func TestMatchesTouchesNothingBeyond(t *testing.T) { eachDecoder(t, testMatchesTouchesNothingBeyond) }
 
@@ -36,14 +46,6 @@ func testMatchesTouchesNothingBeyond(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	const room = 3 << 20 // for the longest sample and its frame
 	frameRoom, plainRoom := guarded(t, room+room/64), guarded(t, room)
-	place := func(m, p []byte, atEnd bool) []byte {
-		at := m[:len(p):len(p)]
-		if atEnd {
-			at = m[len(m)-len(p):]
-		}
-		copy(at, p)
-		return at
-	}
 	for name, sample := range samples() {
 		original := sample.plain
 		for i, compressed := range sample.frames {
@@ -108,14 +110,6 @@ func TestContentTouchesNothingBeyond(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	const room = 3 << 20 // for the longest sample and its frame
 	frameRoom, plainRoom := guarded(t, room+room/64), guarded(t, room)
-	place := func(m, p []byte, atEnd bool) []byte {
-		at := m[:len(p):len(p)]
-		if atEnd {
-			at = m[len(m)-len(p):]
-		}
-		copy(at, p)
-		return at
-	}
 	refused, other := 0, 0
 	for name, sample := range samples() {
 		original := sample.plain

@@ -11,9 +11,7 @@ import (
 )
 
 // handmade is a frame of blocks of maxBlockBytes as they are, as many as others need to be decoded beside each other, and blocks made by hand.
-type handmade struct {
-	frame []byte
-}
+type handmade struct{ frame []byte }
 
 func newHandmade(plainBytes int) *handmade {
 	h := &handmade{binary.LittleEndian.AppendUint32(nil, frameMagic)}
@@ -149,12 +147,7 @@ func testBlocksThatAreNone(t *testing.T) {
 		if _, err := Decompress(nil, h.frame, len(plain)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
-		atEnd := guarded(t, len(h.frame))
-		atEnd = atEnd[len(atEnd)-len(h.frame):]
-		copy(atEnd, h.frame)
-		room := guarded(t, len(plain))
-		room = room[len(room)-len(plain):]
-		copy(room, plain)
+		atEnd, room := place(guarded(t, len(h.frame)), h.frame, true), place(guarded(t, len(plain)), plain, true)
 		if Matches(atEnd, room) || contentInto(room, atEnd) {
 			t.Errorf("%s: a frame between guards is one", name)
 		}
@@ -177,8 +170,7 @@ func testNothingBeforeTheFrame(t *testing.T) {
 		for k := range 4 {
 			h.block(0, []byte{1}, k == 3)
 		}
-		atStart := guarded(t, len(h.frame))[:len(h.frame)]
-		copy(atStart, h.frame)
+		atStart := place(guarded(t, len(h.frame)), h.frame, false)
 		if Matches(atStart, make([]byte, 100)) {
 			t.Errorf("%s: the frame matches", name)
 		}

@@ -146,6 +146,7 @@ func frames(plain []byte) [][]byte {
 // eachDecoder runs a test with blocks one after the other, and beside each other where that can be.
 func eachDecoder(t *testing.T, test func(t *testing.T)) {
 	can := wide
+	t.Logf("blocks beside each other: %v; what the processor has not is not tested", can)
 	defer func() { wide = can }()
 	wide = false
 	t.Run("one by one", test)
